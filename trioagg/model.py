@@ -1,0 +1,201 @@
+"""What trioagg knows of a market: one record per kind of event, and nothing else.
+
+Every exchange's messages become these; every sink and view takes these. Times are integer nanoseconds since
+1970-01-01 UTC: ``timestamp`` by the exchange's clock (None where it sends none), ``received`` by ours when the bytes
+arrived. Prices and amounts are exact decimals with every digit that the exchange sent. Records are slotted rather than frozen,
+since a frozen one costs three times as much to make; nobody changes one after it was made.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+from attrs import define, frozen
+
+Nanos = int
+"""Nanoseconds since 1970-01-01 UTC, or a length of time in nanoseconds."""
+
+TradeId = int | str
+"""A trade's id: an int where the exchange numbers its trades in plain decimals, else its text; text in every store."""
+
+Side = Literal["buy", "sell"]
+"""The taker's (aggressor's) side, whatever the exchange prints."""
+
+
+class Channel(StrEnum):
+    """The kinds of market data, as users name them."""
+
+    TRADES = "trades"
+    TICKER = "ticker"
+    BOOK = "book"
+    CANDLES = "candles"
+    FUNDING = "funding"
+    OPEN_INTEREST = "open_interest"
+    LIQUIDATIONS = "liquidations"
+
+
+@define
+class Trade:
+    """One execution, as fine as the exchange tells them.
+
+    Attributes:
+        exchange: the exchange's id.
+        symbol: unified, ``BTC/USDT``.
+        trade_id: unique within (exchange, symbol).
+        price: in the quote currency.
+        amount: in the base currency (for inverse contracts: the value in the quote currency).
+        side: the taker's side.
+        timestamp: the matching engine's time, nanoseconds UTC.
+        received: our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbol: str
+    trade_id: TradeId
+    price: Decimal
+    amount: Decimal
+    side: Side
+    timestamp: Nanos | None
+    received: Nanos
+
+
+@define
+class Ticker:
+    """The best bid and ask, with the last price and the day's volume where known.
+
+    Attributes:
+        bid, ask, last: prices in the quote currency.
+        bid_size, ask_size: amounts at the best price, base currency.
+        volume: of the last 24 hours, base currency.
+        timestamp: the exchange's time, nanoseconds UTC; None where it sends none.
+        received: our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbol: str
+    bid: Decimal | None
+    bid_size: Decimal | None
+    ask: Decimal | None
+    ask_size: Decimal | None
+    last: Decimal | None
+    volume: Decimal | None
+    timestamp: Nanos | None
+    received: Nanos
+
+
+@define
+class Candle:
+    """One candlestick in its newest state; the same (interval, open_time) comes again until ``closed``.
+
+    Attributes:
+        interval: the exchange-independent spelling: ``1m``, ``1h``, ``1d``.
+        open_time: its first instant, nanoseconds UTC.
+        volume: base currency.
+        closed: whether the exchange said that it will not change any more.
+        received: our time, nanoseconds UTC: of two states of one candle, the later one counts.
+    """
+
+    exchange: str
+    symbol: str
+    interval: str
+    open_time: Nanos
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    closed: bool
+    received: Nanos
+
+
+@define
+class Quarantined:
+    """A frame or REST body that could not be understood, whole.
+
+    Attributes:
+        reason: what is wrong with it, for a person.
+        payload: the bytes as they came.
+    """
+
+    exchange: str
+    received: Nanos
+    reason: str
+    payload: bytes
+
+
+@frozen
+class Instrument:
+    """One market of one exchange.
+
+    Attributes:
+        symbol: unified: ``BTC/USDT`` spot, ``BTC/USDT:USDT`` linear, ``BTC/USD:BTC`` inverse.
+        native: the exchange's own spelling.
+        base, quote: canonical assets (BTC, never XBT).
+        tick_size: the smallest step of the price, quote currency; None where there is no rule.
+        amount_step: the smallest step of the amount, in ``amount_unit``.
+        contract_size: what one contract is worth, in ``amount_unit``; 1 for spot.
+        amount_unit: the currency of ``Trade.amount``.
+        status: ``trading``, or the exchange's own word, in lower case, for anything else.
+    """
+
+    exchange: str
+    symbol: str
+    native: str
+    base: str
+    quote: str
+    tick_size: Decimal | None
+    amount_step: Decimal | None
+    contract_size: Decimal
+    amount_unit: str
+    status: str
+
+
+GapStatus = Literal["open", "filled", "unfillable"]
+"""``open``: may still be filled; ``unfillable``: the exchange no longer has it."""
+
+
+@frozen
+class Part:
+    """Consecutive ids of one gap that share a fate.
+
+    Attributes:
+        first, last: inclusive.
+        closed: when it was filled or given up, nanoseconds UTC; None while open.
+    """
+
+    first: int
+    last: int
+    status: GapStatus
+    closed: Nanos | None
+
+
+@frozen
+class Gap:
+    """Ids that were missing when the gap was detected, and what has become of them since.
+
+    Attributes:
+        first, last: the ids that were missing then, inclusive.
+        cause: why, in a few words.
+        detected: when, nanoseconds UTC.
+        parts: all of it, in order, by fate.
+    """
+
+    exchange: str
+    symbol: str
+    channel: str
+    first: int
+    last: int
+    cause: str
+    detected: Nanos
+    parts: tuple[Part, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many ids may still be filled."""
+        return sum(part.last - part.first + 1 for part in self.parts if part.status == "open")
+
+
+Event = Trade | Ticker | Candle | Quarantined
+"""What flows from the feeds to the sinks."""
