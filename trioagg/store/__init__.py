@@ -1,0 +1,45 @@
+"""The store contract: events become rows of one SQLite file, and rows come back exact.
+
+``Writer.open(path)`` makes or opens the file; ``Writer.write(batch)`` makes a batch durable, all or none, and the same
+batch again adds nothing. ``database(path)`` opens the file for reading only, beside any number of writers; ``rows``,
+``latest_tickers``, ``summary``, ``follow``, ``gaps`` ask it. All of it blocks: call it in a worker thread.
+
+The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
+(``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
+the schema, and alone imports sqlite3.
+"""
+
+from __future__ import annotations
+
+from trioagg.store.opening import Database
+from trioagg.store.read import (
+    Quote,
+    connect,
+    database,
+    follow,
+    gaps,
+    latest_tickers,
+    open_gaps,
+    rows,
+    summary,
+)
+from trioagg.store.schema import COLUMNS
+from trioagg.store.seek import Row
+from trioagg.store.write import Counts, Writer
+
+__all__ = [
+    "COLUMNS",
+    "Counts",
+    "Database",
+    "Quote",
+    "Row",
+    "Writer",
+    "connect",
+    "database",
+    "follow",
+    "gaps",
+    "latest_tickers",
+    "open_gaps",
+    "rows",
+    "summary",
+]

@@ -1,0 +1,122 @@
+"""Events as the tuples that the tables take; nothing here touches a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from trioagg.model import Candle, Event, Instrument, Quarantined, Ticker, Trade, TradeId
+
+Market = tuple[str, str]
+"""(exchange, symbol)."""
+
+Ids = Mapping[Market, int]
+Cells = tuple[object, ...]
+Instant = tuple[int, int]
+"""(instrument, received)."""
+
+Moments = dict[Instant, list[Cells]]
+"""The tickers that came at an instant, in their order, without it."""
+
+WORD = 2**63
+"""Integers from minus this to just below it fit SQLite's."""
+
+
+def parted(batch: Sequence[Event]) -> tuple[list[Trade], list[Ticker], list[Candle], list[Quarantined]]:
+    """A batch by kind, each part in the batch's order; KeyError for a kind that has no table."""
+    parts: dict[type, list[Any]] = {Trade: [], Ticker: [], Candle: [], Quarantined: []}
+    for event in batch:
+        parts[type(event)].append(event)
+    return parts[Trade], parts[Ticker], parts[Candle], parts[Quarantined]
+
+
+def trade_rows(trades: Sequence[Trade], ids: Ids) -> list[Cells]:
+    """Trades for the table ``trade``."""
+    return [
+        (
+            ids[trade.exchange, trade.symbol],
+            key if type(key := trade.trade_id) is int and -WORD <= key < WORD else _key(key),
+            f"{trade.price:f}",
+            f"{trade.amount:f}",
+            trade.side,
+            trade.timestamp,
+            trade.received,
+        )
+        for trade in trades
+    ]
+
+
+def _key(trade_id: TradeId) -> TradeId:
+    """A number wherever the text is one that SQLite can hold, so that one id is one key however it came."""
+    text = str(trade_id)
+    if len(text) <= 20 and text.isascii() and text.removeprefix("-").isdecimal():
+        number = int(text)
+        if -WORD <= number < WORD and str(number) == text:
+            return number
+    return text
+
+
+def ticker_rows(tickers: Sequence[Ticker], ids: Ids, known: Moments) -> tuple[list[Cells], Moments]:
+    """The rows, and what is known of their instants after them.
+
+    Tickers of one market that one read brought share their instant; they are numbered in their order, on from those of
+    an earlier batch. Exactly those of the earlier batch again are taken for that batch, offered again.
+    """
+    met: Moments = {}
+    for ticker in tickers:
+        prices = (ticker.bid, ticker.bid_size, ticker.ask, ticker.ask_size, ticker.last, ticker.volume)
+        instant = ids[ticker.exchange, ticker.symbol], ticker.received
+        met.setdefault(instant, []).append((*map(_text, prices), ticker.timestamp))
+    rows: list[Cells] = []
+    for instant, told in met.items():
+        before = known.get(instant, [])
+        again = told == before
+        rows += [(*instant, n, *cells) for n, cells in enumerate(told, 0 if again else len(before))]
+        if before and not again:
+            met[instant] = before + told
+    return rows, met
+
+
+def candle_rows(candles: Sequence[Candle], ids: Ids) -> list[Cells]:
+    """Candles for the table ``candle``."""
+    return [
+        (
+            ids[candle.exchange, candle.symbol],
+            candle.interval,
+            candle.open_time,
+            *map(_text, (candle.open, candle.high, candle.low, candle.close, candle.volume)),
+            candle.closed,
+            candle.received,
+        )
+        for candle in candles
+    ]
+
+
+def quarantine_row(frame: Quarantined) -> Cells:
+    """A frame for the table ``quarantined``; its digest tells it from others of its instant."""
+    digest = hashlib.blake2b(frame.payload, digest_size=16).digest()
+    return frame.exchange, frame.received, digest, frame.reason, _readable(frame.payload)
+
+
+def _readable(payload: bytes) -> str | bytes:
+    """Text where it is text; a NUL would end it early in many a program."""
+    try:
+        return payload if b"\0" in payload else payload.decode()
+    except UnicodeDecodeError:
+        return payload
+
+
+def instrument_row(listed: Instrument) -> Cells:
+    """An instrument for the table ``instrument``."""
+    return (
+        *(listed.exchange, listed.symbol, listed.native, listed.base, listed.quote),
+        *map(_text, (listed.tick_size, listed.amount_step, listed.contract_size)),
+        *(listed.amount_unit, listed.status),
+    )
+
+
+def _text(number: Decimal | None) -> str | None:
+    """Every digit, and never an exponent."""
+    return None if number is None else f"{number:f}"

@@ -1,0 +1,172 @@
+"""How a file is opened, known for ours, and brought to the newest schema."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from trioagg.errors import StoreError
+from trioagg.store.schema import APPLICATION_ID, SCRIPTS
+from trioagg.store.trouble import explained
+
+OLDEST_SQLITE = (3, 37)
+"""The first with STRICT tables."""
+
+
+class Database(sqlite3.Connection):
+    """An open file; only this folder looks inside.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: Path
+
+
+def writable(path: Path, patience: float = 1.0) -> Database:
+    """Open a file for reading and writing, made and brought up to date where needed.
+
+    Args:
+        path: the file; its folder must exist.
+        patience: seconds to wait for a lock that another program holds.
+
+    Raises:
+        StoreError: it cannot be used; the reason in one line, and the file is as it was.
+    """
+    if not os.path.isdir(path.parent):
+        raise StoreError(f"cannot make database {path}: there is no folder {path.parent}")
+    with _opening(path, "rwc", patience) as db:
+        check(db, path)
+        _log_ahead(db, patience)
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA cache_size = -16000")
+        migrate(db, path)
+    return db
+
+
+def readable(path: Path, patience: float = 1.0) -> Database:
+    """Open a file that exists for reading only.
+
+    Args:
+        path: the file.
+        patience: seconds to wait for a lock that another program holds.
+
+    Raises:
+        StoreError: there is none, or it cannot be used; the reason in one line.
+    """
+    if not os.path.exists(path):
+        raise StoreError(f"no database at {path}; run `trioagg run` first")
+    with _opening(path, "ro", patience) as db:
+        version = check(db, path)
+        if not version:
+            raise StoreError(f"no database at {path}: the file is empty; run `trioagg run` first")
+        if version < len(SCRIPTS):
+            raise StoreError(f"{path} has the older schema {version}; `trioagg run` brings it to {len(SCRIPTS)}")
+    return db
+
+
+def check(db: Database, path: Path, known: int = len(SCRIPTS)) -> int:
+    """The schema version of a file that is ours or empty (0), and not above ``known``; nothing is changed.
+
+    Raises:
+        StoreError: it is another program's, or a newer trioagg's.
+    """
+    # Asked first: tables that another process of ours makes meanwhile come together with its signature.
+    inhabited = db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()[0]
+    owner, version = _pragma(db, "application_id"), _pragma(db, "user_version")
+    if owner != APPLICATION_ID and (owner or inhabited):
+        raise StoreError(f"{path} is the database of another program")
+    if version > known:
+        raise StoreError(f"{path} was made by a newer trioagg: its schema is {version}, this one knows up to {known}")
+    return version
+
+
+def migrate(db: Database, path: Path, scripts: Sequence[str] = SCRIPTS) -> None:
+    """Run the scripts that a file lacks, each with its version in one transaction.
+
+    Raises:
+        StoreError: the file is not ours, or newer.
+        sqlite3.Error: a script failed; the file is at the version before it.
+    """
+    for version, script in enumerate(scripts, start=1):
+        with transaction(db):
+            # Asked again under the lock: another process may be doing the same.
+            if check(db, path, len(scripts)) < version:
+                for statement in _statements(script):
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {version}")
+
+
+@contextmanager
+def transaction(db: Database) -> Iterator[None]:
+    """One write transaction: all of the body or none of it."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            with suppress(sqlite3.OperationalError):  # whatever broke the body is what the caller must hear of
+                db.execute("ROLLBACK")
+
+
+@contextmanager
+def _opening(path: Path, mode: str, patience: float) -> Iterator[Database]:
+    """A connection that is closed again, and its trouble explained, if the body fails."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StoreError(f"SQLite 3.37 or newer is needed, this Python has {sqlite3.sqlite_version}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise StoreError(f"cannot open database {path}: it is {'a folder' if os.path.isdir(path) else 'no plain file'}")
+    try:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=patience,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=Database,
+        )
+        db.path = path
+    except sqlite3.Error as error:
+        raise explained(error, path) from error
+    try:
+        yield db
+    except sqlite3.Error as error:
+        db.close()
+        raise explained(error, path) from error
+    except BaseException:
+        db.close()
+        raise
+
+
+def _log_ahead(db: Database, patience: float) -> None:
+    """Switch to the write-ahead log, so that readers and the writer never wait for each other."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            # Of two that make one file at a time SQLite refuses one at once, without its own waiting.
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _pragma(db: Database, name: str) -> int:
+    value: int = db.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
+
+
+def _statements(script: str) -> Iterator[str]:
+    text = ""
+    for line in script.splitlines():
+        text += line + "\n"
+        if sqlite3.complete_statement(text):
+            yield text
+            text = ""

@@ -1,0 +1,182 @@
+"""Events into rows: one transaction per batch, and the same batch again changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+from attrs import frozen
+
+from trioagg.errors import StoreError
+from trioagg.model import Event, Instrument
+from trioagg.store.cells import (
+    Cells,
+    Market,
+    Moments,
+    candle_rows,
+    instrument_row,
+    parted,
+    quarantine_row,
+    ticker_rows,
+    trade_rows,
+)
+from trioagg.store.opening import Database, transaction, writable
+from trioagg.store.trouble import writing
+
+REMEMBERED = 4_096
+"""How many instants are kept in mind to number the tickers of one instant; those of one read follow each other."""
+
+INSERT_TRADE = "INSERT INTO trade VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+INSERT_TICKER = "INSERT INTO ticker VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+INSERT_CANDLE = "INSERT INTO candle VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+RENEW_CANDLE = """
+INSERT INTO candle VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+    volume = excluded.volume, closed = excluded.closed, received = excluded.received
+WHERE (excluded.closed, excluded.received) >= (candle.closed, candle.received)
+"""
+INSERT_QUARANTINED = """
+INSERT INTO quarantined (exchange, received, digest, reason, payload) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+NAME_INSTRUMENT = "INSERT INTO instrument (exchange, symbol) VALUES (?, ?) ON CONFLICT DO NOTHING"
+FIND_INSTRUMENT = "SELECT id FROM instrument WHERE exchange = ? AND symbol = ?"
+DESCRIBE_INSTRUMENT = """
+INSERT INTO instrument
+    (exchange, symbol, native, base, quote, tick_size, amount_step, contract_size, amount_unit, status)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (exchange, symbol) DO UPDATE SET
+    native = excluded.native, base = excluded.base, quote = excluded.quote, tick_size = excluded.tick_size,
+    amount_step = excluded.amount_step, contract_size = excluded.contract_size,
+    amount_unit = excluded.amount_unit, status = excluded.status
+"""
+
+
+@frozen
+class Counts:
+    """What became of a batch's events; the three add up to their number.
+
+    Attributes:
+        stored: rows that were added.
+        duplicates: events whose row was there already (a later state of a candle among them).
+        quarantined: frames that are in quarantine.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.stored + other.stored, self.duplicates + other.duplicates, self.quarantined + other.quarantined
+        )
+
+
+class Writer:
+    """The writing end of one file, for one thread at a time; between two calls no transaction is open.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self.path = db.path
+        self._db = db
+        self._file = _identity(db.path)
+        self._ids: dict[Market, int] = {}
+        self._moments: Moments = {}
+
+    @classmethod
+    def open(cls, path: Path | str, patience: float = 1.0) -> Writer:
+        """Open a file, made if there is none.
+
+        Args:
+            path: the file; its folder must exist.
+            patience: seconds to wait for a lock that another program holds, here and in every write.
+
+        Raises:
+            StoreError: it cannot be used; the reason in one line.
+        """
+        return cls(writable(Path(path), patience))
+
+    def write(self, batch: Sequence[Event]) -> Counts:
+        """Make a batch durable: all or none, and the same batch again adds nothing.
+
+        Raises:
+            SinkError: nothing was written; the same batch may be offered again.
+            StoreError: nothing was written, and nothing ever will be until a person acts.
+        """
+        trades, tickers, candles, bad = parted(batch)
+        markets = {(event.exchange, event.symbol) for part in (trades, tickers, candles) for event in part}
+        with self._transaction():
+            ids = self._identified(markets)
+            dated, moments = ticker_rows(tickers, ids, self._moments)
+            stored = self._added(INSERT_TRADE, trade_rows(trades, ids))
+            stored += self._added(INSERT_TICKER, dated)
+            stored += self._added_candles(candle_rows(candles, ids))
+            self._db.executemany(INSERT_QUARANTINED, map(quarantine_row, bad))
+        self._committed(ids, moments)
+        return Counts(stored, len(batch) - len(bad) - stored, len(bad))
+
+    def instruments(self, listed: Sequence[Instrument]) -> None:
+        """Keep what is known of instruments, in place of what was known.
+
+        Raises:
+            SinkError: nothing was written; it may be tried again.
+            StoreError: nothing was written, and nothing ever will be until a person acts.
+        """
+        with self._transaction():
+            self._db.executemany(DESCRIBE_INSTRUMENT, map(instrument_row, listed))
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file, as far as its readers let us, and close it."""
+        with suppress(sqlite3.Error):  # what was committed is safe in the log all the same
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        if _identity(self.path) != self._file:
+            raise StoreError(f"database {self.path} was removed or replaced while it was open")
+        with writing(self.path), transaction(self._db):
+            yield
+
+    def _identified(self, markets: Iterable[Market]) -> dict[Market, int]:
+        """The ids of at least these, made where missing; they count only once the transaction is committed."""
+        strangers = sorted(market for market in markets if market not in self._ids)
+        return self._ids | {market: self._named(market) for market in strangers} if strangers else self._ids
+
+    def _named(self, market: Market) -> int:
+        self._db.execute(NAME_INSTRUMENT, market)
+        found: int = self._db.execute(FIND_INSTRUMENT, market).fetchone()[0]
+        return found
+
+    def _added(self, statement: str, rows: Sequence[Cells]) -> int:
+        before = self._db.total_changes
+        self._db.executemany(statement, rows)
+        return self._db.total_changes - before
+
+    def _added_candles(self, rows: Sequence[Cells]) -> int:
+        added = self._added(INSERT_CANDLE, rows)
+        if added < len(rows):
+            self._db.executemany(RENEW_CANDLE, rows)
+        return added
+
+    def _committed(self, ids: dict[Market, int], moments: Moments) -> None:
+        """Believe what the transaction found, now that it is durable."""
+        self._ids = ids
+        self._moments.update(moments)
+        if len(self._moments) > REMEMBERED:
+            self._moments = dict(islice(self._moments.items(), REMEMBERED // 2, None))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to; None where it leads nowhere."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
