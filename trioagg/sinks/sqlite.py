@@ -1,0 +1,57 @@
+"""``sqlite:///path/to/file.db``: the default store; ``--database FILE`` is this with a plain path."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+from attrs import define
+
+from trioagg.errors import SettingsError
+from trioagg.model import Event, Instrument
+from trioagg.store import Counts, Writer
+
+PREFIX = "sqlite:///"
+
+
+def url_of(path: Path) -> str:
+    """The URL of a database file."""
+    return f"{PREFIX}{path}"
+
+
+@define(eq=False)
+class SqliteSink:
+    """The store's writer in a worker thread, one call at a time."""
+
+    _writer: Writer
+    _limiter: trio.CapacityLimiter
+
+    async def write(self, batch: Sequence[Event], /) -> Counts:
+        """See ``Sink.write``."""
+        return await trio.to_thread.run_sync(self._writer.write, batch, limiter=self._limiter)
+
+    async def describe(self, instruments: Sequence[Instrument], /) -> None:
+        """See ``Sink.describe``."""
+        await trio.to_thread.run_sync(self._writer.instruments, instruments, limiter=self._limiter)
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[SqliteSink]:
+    """Open the file, and create it if need be; closes it at the end, cancelled or not.
+
+    Raises:
+        SettingsError: the URL names no path.
+        StoreError: the file cannot be used.
+    """
+    path = url.removeprefix(PREFIX)
+    if not url.startswith(PREFIX) or not path:
+        raise SettingsError(f"--sink: bad value {url!r}: must look like {PREFIX}path/to/file.db")
+    limiter = trio.CapacityLimiter(1)
+    writer = await trio.to_thread.run_sync(Writer.open, Path(path), limiter=limiter)
+    try:
+        yield SqliteSink(writer, limiter)
+    finally:
+        with trio.CancelScope(shield=True):  # a close that is cut off leaves a journal behind
+            await trio.to_thread.run_sync(writer.close, limiter=limiter)
