@@ -1,0 +1,1 @@
+"""One file or folder per exchange, each with a class ``Dialect``."""

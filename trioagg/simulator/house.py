@@ -1,0 +1,123 @@
+"""One exchange that is being played: its language, its faults, its clock, and who is connected."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import trio
+from attrs import define, field, frozen
+
+from trioagg.model import Nanos
+from trioagg.simulator import Answer, Dialect, Request, Session
+from trioagg.simulator.faults import Fault, Faults, Statistics
+from trioagg.simulator.feeds import Feed, MarketFeed, Tape, TapeFeed
+from trioagg.simulator.recording import Recording
+
+LEAD = 0.5
+"""Seconds from the first subscription to the first recorded frame, so that a client can subscribe to all it wants."""
+
+
+class Connected(Protocol):
+    """A WebSocket that faults can end."""
+
+    async def end(self, how: str) -> None:
+        """End it: ``drop``, ``reset`` or ``close``."""
+
+    async def announce(self) -> None:
+        """Say that a shutdown is planned."""
+
+
+@define(eq=False)
+class Clock:
+    """Our time: steady, and right when it was started."""
+
+    wall: Nanos = field(factory=time.time_ns)
+    started: float = field(factory=trio.current_time)
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return trio.current_time() - self.started
+
+    def now(self) -> Nanos:
+        """Nanoseconds UTC."""
+        return self.wall + round(self.elapsed() * 1e9)
+
+
+@frozen
+class Deck:
+    """A recording that is to play onto a tape, at ``rate`` frames per second or its own pace."""
+
+    recording: Recording
+    tape: Tape
+    rate: float | None
+
+
+@define(eq=False)
+class House:
+    """See the module.
+
+    Attributes:
+        deck: what plays; None where a market is made up.
+        awaited: set when somebody subscribes for the first time.
+    """
+
+    dialect: Dialect
+    faults: Faults
+    statistics: Statistics
+    deck: Deck | None = None
+    clock: Clock = field(factory=Clock)
+    connections: set[Connected] = field(factory=set)
+    awaited: trio.Event = field(factory=trio.Event)
+
+    def answer(self, request: Request) -> Answer:
+        """Answer a REST request, or refuse it if a fault says so."""
+        now = self.clock.now()
+        refused = self.faults.status(self.clock.elapsed())
+        answer = self.dialect.refusal(*refused, now) if refused else self.dialect.answer(request, now)
+        self.statistics.requests[answer.status] += 1
+        return answer
+
+    def feed(self, session: Session) -> Feed:
+        """Where a new connection begins."""
+        return TapeFeed(session, self.deck.tape) if self.deck else MarketFeed(session, self.clock.now())
+
+    def pace(self) -> float:
+        """Bytes per second that each connection may get."""
+        return self.faults.pace(self.clock.elapsed())
+
+    async def run(self) -> None:
+        """Play the recording once somebody listens, and end connections whenever a fault says so."""
+        async with trio.open_nursery() as nursery:
+            if self.deck:
+                nursery.start_soon(self._play, self.deck)
+            for fault in self.faults.all:
+                if fault.kind in ("cut", "shutdown", "stall"):
+                    nursery.start_soon(self._repeat, fault)
+
+    async def _play(self, deck: Deck) -> None:
+        await self.awaited.wait()
+        await trio.sleep(LEAD)
+        await deck.recording.play(deck.tape, deck.rate)
+
+    async def _repeat(self, fault: Fault) -> None:
+        while (at := fault.next(self.clock.elapsed())) is not None:
+            await trio.sleep_until(self.clock.started + at)
+            await self._strike(fault)
+
+    async def _strike(self, fault: Fault) -> None:
+        struck = list(self.connections)
+        self.statistics.faults[fault.kind] += len(struck)
+        if fault.kind == "shutdown":
+            await self._each(struck, "announce")
+            await trio.sleep(min(fault.lasting, 600))
+        if fault.kind != "stall":
+            await self._each(struck, "close" if fault.kind == "shutdown" else fault.how)
+
+    async def _each(self, struck: list[Connected], how: str) -> None:
+        async with trio.open_nursery() as nursery:
+            for connection in struck:
+                if how == "announce":
+                    nursery.start_soon(connection.announce)
+                else:
+                    nursery.start_soon(connection.end, how)
