@@ -1,0 +1,54 @@
+"""The built-in exchange and a run against it, as the tests use them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import evolve
+
+from trioagg.model import Channel
+from trioagg.settings import Buffers, Retry, Run, Settings, Venue
+from trioagg.simulator.server import Urls, serve
+
+
+@asynccontextmanager
+async def far_end(**options: Any) -> AsyncIterator[Urls]:
+    """The built-in exchange, serving while the block lasts."""
+    async with trio.open_nursery() as nursery:
+        started = await nursery.start(partial(serve, **{"symbols": ("BTC/USDT",), "rate": 400.0, **options}))
+        yield started["binance"]
+        nursery.cancel_scope.cancel()
+
+
+def settings_for(urls: Urls, database: Path, **run: Any) -> Settings:
+    """Settings that collect BTC/USDT from there, with short waits."""
+    chosen: dict[str, Any] = {
+        "symbols": ("BTC/USDT",),
+        "channels": (Channel.TRADES, Channel.TICKER),
+        "interval": 0.2,
+        "database": str(database),
+        **run,
+    }
+    return Settings(
+        run=evolve(Run(), **chosen),
+        retry=Retry(base_delay=0.05, max_delay=0.2, reconnect_delay=0.02),
+        buffers=Buffers(),
+        venues={"binance": Venue(rest_url=urls.rest, ws_url=urls.ws, min_delay=0.0)},
+    )
+
+
+def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:
+    """What a person's SQL tells."""
+    with closing(sqlite3.connect(database)) as db:
+        return db.execute(sql).fetchall()
+
+
+def ids(database: Path) -> list[int]:
+    """The ids of the trades that are stored, in order."""
+    return [int(row[0]) for row in ask(database, "SELECT trade_id FROM trades ORDER BY CAST(trade_id AS INTEGER)")]

@@ -1,0 +1,243 @@
+"""The line as a whole: real sockets, the real store, and a far end that misbehaves on request."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from tests.far_end import ask, far_end, ids, settings_for
+from trioagg.errors import SettingsError, StoreError
+from trioagg.model import Channel
+from trioagg.pipeline.replay import Choice, replay
+from trioagg.pipeline.run import Job, run
+from trioagg.pipeline.tally import Outcome
+from trioagg.sinks.sqlite import url_of
+from trioagg.store import database, rows
+
+
+def balanced(outcome: Outcome) -> bool:
+    """The account adds up, and nothing failed."""
+    t = outcome.tally
+    return t.received == t.stored + t.duplicates + t.quarantined + t.conflated + t.lost and not outcome.problems
+
+
+def stored(file: Path) -> int:
+    """The rows in all tables of events."""
+    counts = ask(file, "SELECT (SELECT count(*) FROM trades) + (SELECT count(*) FROM tickers) + (SELECT count(*) FROM candles)")
+    return int(counts[0][0])
+
+
+async def test_a_run_stores_what_it_received(tmp_path: Path) -> None:
+    """Trades without a hole, quotes with the day's figures, polls, candles, the instrument; the account is exact."""
+    file = tmp_path / "a.db"
+    channels = (Channel.TRADES, Channel.TICKER, Channel.CANDLES)
+    async with far_end() as urls:
+        outcome = await run(Job(settings_for(urls, file, channels=channels), duration=2.2))
+
+    assert balanced(outcome) and outcome.tally.lost == 0
+    assert outcome.tally.stored == stored(file) > 100
+    found = ids(file)
+    assert found == list(range(found[0], found[0] + len(found))) and len(found) > 100
+    assert ask(file, "SELECT count(*) FROM tickers WHERE bid < ask AND last > 0 AND volume > 0")[0][0] > 100
+    assert ask(file, "SELECT count(*) FROM tickers WHERE timestamp IS NOT NULL")[0][0] >= 5
+    assert ask(file, "SELECT count(*) FROM candles WHERE high >= low")[0][0] >= 1
+    assert ask(file, "SELECT native, amount_unit, status FROM instruments") == [("BTCUSDT", "BTC", "trading")]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["cut,every=0.3", "cut,every=0.3,how=reset", "cut,every=0.3,how=close", "stall,every=0.4,for=0.3", "refuse,at=0.4,for=0.3"],
+)
+async def test_a_lost_link_is_made_again(tmp_path: Path, fault: str) -> None:
+    """Data goes on after the link broke, and the account stays exact."""
+    file = tmp_path / "a.db"
+    faults = [fault] if "cut" in fault or "stall" in fault else [fault, "cut,at=0.4"]
+    async with far_end(faults=faults) as urls:
+        outcome = await run(Job(settings_for(urls, file, stall_timeout=0.25), duration=1.5))
+        assert urls.statistics.connections >= 2
+
+    assert balanced(outcome)
+    assert outcome.tally.stored == stored(file)
+    assert ask(file, "SELECT (max(received) - min(received)) / 1e9 FROM trades")[0][0] > 1.0
+
+
+async def test_a_garbled_frame_costs_that_frame(tmp_path: Path) -> None:
+    """Torn frames and unknown kinds lie in quarantine, whole; new fields do no harm; nothing reconnects."""
+    file = tmp_path / "a.db"
+    faults = ["garble,share=0.02", "unknown,share=0.02", "extra,share=0.1"]
+    with capture_logs() as logs:
+        async with far_end(faults=faults, rate=2000.0) as urls:
+            outcome = await run(Job(settings_for(urls, file), duration=1.0))
+            statistics = urls.statistics
+
+    assert balanced(outcome)
+    assert statistics.connections == 1
+    assert statistics.faults["garble"] > 3 and statistics.faults["unknown"] > 3 and statistics.faults["extra"] > 10
+    assert ask(file, "SELECT count(*) FROM quarantine") == [(outcome.tally.quarantined,)]
+    assert 6 < outcome.tally.quarantined <= statistics.faults["garble"] + statistics.faults["unknown"]
+    told = [entry["reason"] for entry in logs if "quarantined" in entry["event"]]
+    assert len(told) == len(set(told)) <= 10
+    found = set(ids(file))
+    lacking = set(range(min(found), max(found))) - found
+    assert lacking <= statistics.lost["BTCUSDT"]
+
+
+async def test_repeated_and_reordered_trades_are_stored_once(tmp_path: Path) -> None:
+    """A trade that comes twice is one row and one duplicate."""
+    file = tmp_path / "a.db"
+    async with far_end(faults=["repeat,share=0.1", "reorder,share=0.1"]) as urls:
+        outcome = await run(Job(settings_for(urls, file, channels=(Channel.TRADES,)), duration=1.0))
+
+    assert balanced(outcome)
+    assert outcome.tally.duplicates > 3
+    assert len(ids(file)) == outcome.tally.stored == outcome.tally.received - outcome.tally.duplicates
+
+
+async def test_a_rate_limit_silences_rest_alone(tmp_path: Path) -> None:
+    """No request comes within Retry-After; the stream never notices; then polling goes on."""
+    file = tmp_path / "a.db"
+    async with far_end(faults=["429,at=0.3,count=1,retry_after=1"]) as urls:
+        outcome = await run(Job(settings_for(urls, file), duration=2.2))
+        statistics = urls.statistics
+
+    assert balanced(outcome)
+    assert statistics.requests[429] == 1 and statistics.impatient == 0
+    assert statistics.connections == 1
+    polled = [row[0] for row in ask(file, "SELECT received FROM tickers WHERE timestamp IS NOT NULL ORDER BY 1")]
+    silence = max(b - a for a, b in zip(polled, polled[1:], strict=False))
+    assert 1.0 < silence / 1e9 < 1.6
+    assert len(polled) >= 4
+
+
+async def test_an_outage_of_rest_is_outlived(tmp_path: Path) -> None:
+    """5xx for a while: the instrument list is not waited for, polls fail and come back, the stream goes on."""
+    file = tmp_path / "a.db"
+    async with far_end(faults=["5xx,at=0,for=0.7"]) as urls:
+        outcome = await run(Job(settings_for(urls, file), duration=1.8))
+        statistics = urls.statistics
+
+    assert balanced(outcome)
+    assert 3 <= statistics.requests[503] <= 20
+    assert statistics.connections == 1
+    assert ask(file, "SELECT count(*) FROM tickers WHERE timestamp IS NOT NULL")[0][0] >= 2
+
+
+async def test_an_exchange_that_cannot_be_reached_is_told_once_with_a_way_out(tmp_path: Path) -> None:
+    """One line names the built-in exchange; trying goes on; the stop is clean."""
+    file = tmp_path / "a.db"
+    async with far_end() as urls:
+        settings = settings_for(urls, file)
+    with capture_logs() as logs:
+        outcome = await run(Job(settings, duration=0.5))
+
+    assert balanced(outcome) and outcome.tally.received == 0
+    told = [entry for entry in logs if "--simulated" in entry["event"]]
+    assert len(told) == 1 and "refused" in told[0]["reason"]
+    assert len(logs) > 2
+
+
+async def test_an_unknown_symbol_ends_the_run_before_it_connects(tmp_path: Path) -> None:
+    """With the nearest names that the exchange has."""
+    async with far_end() as urls:
+        with trio.fail_after(5), pytest.raises(ExceptionGroup) as caught:
+            await run(Job(settings_for(urls, tmp_path / "a.db", symbols=("BTC/USDT", "BTC/USDX"))))
+        assert urls.statistics.connections == 0
+    assert caught.group_contains(SettingsError, match="binance has no symbol 'BTC/USDX'; did you mean BTC/USD")
+
+
+async def test_a_channel_that_nobody_offers_is_refused(tmp_path: Path) -> None:
+    """Before anything is opened."""
+    async with far_end() as urls:
+        with pytest.raises(SettingsError, match="--channel: binance does not offer 'funding'; known: candles, ticker, trades"):
+            await run(Job(settings_for(urls, tmp_path / "a.db", channels=(Channel.FUNDING,))))
+
+
+async def test_a_database_that_cannot_be_used_ends_the_run_at_once(tmp_path: Path) -> None:
+    """Before anything is received that could not be kept."""
+    file = tmp_path / "a.db"
+    file.write_text("no database, but long enough to be taken for the head of one " * 20)
+    async with far_end() as urls:
+        with pytest.raises(StoreError):
+            await run(Job(settings_for(urls, file)))
+        assert urls.statistics.connections == 0
+
+
+async def test_a_second_sink_gets_the_same_rows(tmp_path: Path) -> None:
+    """One run, two stores, equal contents."""
+    one, two = tmp_path / "one.db", tmp_path / "two.db"
+    async with far_end() as urls:
+        outcome = await run(Job(settings_for(urls, one, sinks=(url_of(two),)), duration=0.6))
+
+    assert balanced(outcome)
+    for view in ("trades", "tickers"):
+        sql = f"SELECT * FROM {view} ORDER BY symbol, received"
+        assert ask(one, sql) == ask(two, sql) != []
+
+
+async def test_a_capture_of_a_run_replays_into_the_same_rows(tmp_path: Path) -> None:
+    """Recorded, replayed into a second file, and replayed again: the same rows, and then nothing new."""
+    one, two, folder = tmp_path / "one.db", tmp_path / "two.db", tmp_path / "raw"
+    async with far_end(faults=["garble,share=0.02"]) as urls:
+        settings = settings_for(urls, one)
+        await run(Job(settings, duration=0.8, record=folder))
+    files = sorted(folder.iterdir())
+    assert files and all(file.name.endswith(".jsonl.gz") for file in files)
+    lines = [json.loads(line) for file in files for line in gzip.open(file)]
+    assert {"exchange", "received", "source", "payload"} == set(lines[0])
+
+    first = await replay(files, [url_of(two)], settings, choice=Choice(), progress=lambda count: None)
+    again = await replay(files, [url_of(two)], settings, choice=Choice(), progress=lambda count: None)
+
+    for view in ("trades", "tickers", "quarantine"):
+        sql = f"SELECT * FROM {view} ORDER BY 1, 2, received"
+        assert ask(one, sql) == ask(two, sql)
+    assert first.tally.stored == stored(one)
+    assert (again.tally.stored, again.tally.duplicates) == (0, first.tally.stored)
+
+
+async def test_a_replay_narrowed_keeps_what_was_chosen(tmp_path: Path) -> None:
+    """-c trades leaves the quotes out; a line that is no capture line costs that line."""
+    one, two, folder = tmp_path / "one.db", tmp_path / "two.db", tmp_path / "raw"
+    async with far_end() as urls:
+        settings = settings_for(urls, one)
+        await run(Job(settings, duration=0.4, record=folder))
+    file = tmp_path / "edited.jsonl"
+    lines = gzip.decompress(next(folder.iterdir()).read_bytes()).splitlines(keepends=True)
+    file.write_bytes(b"".join([b"rubbish\n", *lines, b'{"exchange":"binance"}\n', lines[-1][:40]]))
+
+    choice = Choice(channels=(Channel.TRADES,))
+    outcome = await replay([file], [url_of(two)], settings, choice=choice, progress=lambda count: None)
+
+    assert balanced(outcome)
+    assert ids(two) == ids(one) != []
+    assert ask(two, "SELECT count(*) FROM tickers") == [(0,)]
+
+
+async def test_a_real_recording_comes_through_digit_for_digit(tmp_path: Path, captures: Path) -> None:
+    """9,757 trades of Binance, served over real sockets, are in the database once, as they were sent."""
+    recording = captures / "binance-btcusdt-20240808.jsonl.gz"
+    wanted = []
+    with gzip.open(recording) as lines:
+        for line in lines:
+            payload = json.loads(json.loads(line)["payload"])
+            if payload.get("stream") == "btcusdt@trade":
+                t = payload["data"]
+                side = "sell" if t["m"] else "buy"
+                wanted.append((str(t["t"]), Decimal(t["p"]), Decimal(t["q"]), side, t["T"] * 10**6))
+    assert len(wanted) == 9757
+    file = tmp_path / "a.db"
+    async with far_end(capture=str(recording), rate=40_000.0, symbols=()) as urls:
+        outcome = await run(Job(settings_for(urls, file), duration=3.5))
+
+    assert balanced(outcome)
+    with database(file) as db:
+        found = rows(db, "trades", limit=20_000)
+    assert [
+        (row["trade_id"], Decimal(row["price"]), Decimal(row["amount"]), row["side"], row["timestamp"]) for row in found
+    ] == wanted

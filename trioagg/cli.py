@@ -1,0 +1,324 @@
+"""The command line: parse, compose, exit codes; no logic.
+
+What a command needs is imported when it runs, so that ``--help`` starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from trioagg import __version__
+from trioagg.errors import SettingsError, TrioaggError, first
+
+if TYPE_CHECKING:
+    from trioagg.pipeline.tally import Outcome
+    from trioagg.settings import Settings, Values
+
+app = typer.Typer(
+    name="trioagg",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+DONE, FAILED, MISUSED = 0, 1, 2
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class Listing(StrEnum):
+    """How lists that are no rows are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Kind(StrEnum):
+    """The kinds of rows."""
+
+    TICKER = "ticker"
+    TRADES = "trades"
+    CANDLES = "candles"
+    INSTRUMENTS = "instruments"
+    QUARANTINE = "quarantine"
+
+
+def _many(name: str, short: str, says: str) -> Any:
+    return typer.Option(f"--{name}", f"-{short}", metavar=name.upper(), help=f"{says}; repeat for more.")
+
+
+Exchanges = Annotated[list[str] | None, _many("exchange", "e", "An exchange")]
+Symbols = Annotated[list[str] | None, _many("symbol", "s", "A symbol, such as BTC/USDT")]
+Channels = Annotated[list[str] | None, _many("channel", "c", "trades, ticker or candles")]
+Database = Annotated[Path | None, typer.Option("--database", "-d", metavar="FILE", help="The SQLite file.")]
+Sinks = Annotated[list[str] | None, typer.Option("--sink", metavar="URL", help="A further store; repeat for more.")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, in place of ./settings.ini.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"trioagg {__version__}")
+        raise typer.Exit(DONE)
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Collect, store and show live crypto market data: a record that can be trusted."""
+
+
+@app.command(epilog="Example: trioagg run --exchange binance --symbol BTC/USDT --interval 5")
+def run(
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    channel: Channels = None,
+    interval: Annotated[str | None, typer.Option("--interval", "-i", metavar="SECONDS", help="REST poll period.")] = None,
+    database: Database = None,
+    duration: Annotated[str | None, typer.Option(metavar="SECONDS", help="Stop cleanly after so long.")] = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="Against the built-in exchange, offline.")] = False,
+    record: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep raw captures there.")] = None,
+    sink: Sinks = None,
+    config: Config = None,
+    display: Annotated[bool, typer.Option(help="Print summaries.")] = True,
+    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="console or json.")] = None,
+) -> None:
+    """Collect from the exchanges into the database.
+
+    Ends cleanly on Ctrl-C, SIGTERM, or after the duration: everything received is stored first. A second signal stops at once.
+    """
+    from trioagg.settings import number
+
+    settings = _settings(
+        config,
+        exchanges=("--exchange", exchange),
+        symbols=("--symbol", symbol),
+        channels=("--channel", channel),
+        interval=("--interval", interval),
+        database=("--database", database),
+        sinks=("--sink", sink),
+        log_level=("--log-level", log_level),
+        log_format=("--log-format", log_format),
+    )
+    lasting = None if duration is None else _value("--duration", duration, number(float, least=0))
+    import trio
+
+    from trioagg.pipeline.run import Job
+    from trioagg.pipeline.run import run as collect
+
+    job = Job(settings, simulated=simulated, duration=lasting, record=record, display=display)
+    _end(trio.run(collect, job), Path(settings.run.database))
+
+
+@app.command(epilog="Example: trioagg show trades --symbol BTC/USDT --limit 20 --format json")
+def show(
+    kind: Annotated[Kind, typer.Argument(help="What to show.")] = Kind.TICKER,
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Rows at the most.")] = None,
+    database: Database = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with new rows as they come.")] = False,
+    config: Config = None,
+) -> None:
+    """Show the latest rows of the database.
+
+    Without --limit, the newest ticker of every market, or 20 rows of another kind.
+    """
+    from trioagg.views import show as view
+
+    path = Path(_settings(config, database=("--database", database)).run.database)
+    chosen = {"exchanges": exchange or (), "symbols": [name.upper() for name in symbol or ()]}
+    if follow:
+        view.show_on(path, kind.value, form.value, limit=limit or view.LIMIT, **chosen)
+    else:
+        view.show(path, kind.value, form.value, limit=limit, **chosen)
+
+
+@app.command(epilog="Example: trioagg gaps --format json")
+def gaps(
+    database: Database = None,
+    form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE,
+    config: Config = None,
+) -> None:
+    """Show what is missing and why; exit 1 if anything is."""
+    from trioagg.views import show as view
+
+    settings = _settings(config, database=("--database", database))
+    if view.show_gaps(Path(settings.run.database), form.value):
+        raise typer.Exit(FAILED)
+
+
+@app.command(epilog="Example: trioagg replay captures/binance-20260101T00Z.jsonl.gz --database replayed.db")
+def replay(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Raw captures, gzipped or not.")],
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    channel: Channels = None,
+    database: Database = None,
+    sink: Sinks = None,
+    config: Config = None,
+) -> None:
+    """Store what raw captures hold; the same again adds nothing."""
+    import trio
+
+    from trioagg.pipeline.replay import Choice
+    from trioagg.pipeline.replay import replay as play
+    from trioagg.sinks.sqlite import url_of
+    from trioagg.views.progress import progress
+
+    settings = _settings(config, database=("--database", database), sinks=("--sink", sink))
+    chosen = _settings(
+        config, exchanges=("--exchange", exchange), symbols=("--symbol", symbol), channels=("--channel", channel)
+    ).run
+    choice = Choice(
+        chosen.exchanges if exchange else (), chosen.symbols if symbol else (), chosen.channels if channel else ()
+    )
+    for file in files:
+        if not file.is_file():
+            raise SettingsError(f"FILE: bad value {str(file)!r}: there is no such file")
+    urls = [url_of(Path(settings.run.database)), *settings.run.sinks]
+    with progress("replayed") as advance:
+        outcome = trio.run(lambda: play(files, urls, settings, choice=choice, progress=advance))
+    _end(outcome, Path(settings.run.database))
+
+
+@app.command(epilog="Example: trioagg simulate --port 9000 --rate 1000 --fault garble,share=0.02")
+def simulate(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    rate: Annotated[float | None, typer.Option(help="Messages per second in all.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 0,
+    fault: Annotated[list[str] | None, typer.Option(help="What goes wrong, such as cut,every=10; repeat for more.")] = None,
+    capture: Annotated[Path | None, typer.Option(help="Play this recording.")] = None,
+) -> None:
+    """Serve the built-in exchange, for tests and demos."""
+    import trio
+
+    from trioagg.simulator.standalone import serve_until_signal
+
+    settings = _settings(None, exchanges=("--exchange", exchange), symbols=("--symbol", symbol))
+    trio.run(
+        lambda: serve_until_signal(
+            host=host,
+            port=port,
+            exchanges=settings.run.exchanges,
+            symbols=settings.run.symbols if symbol else (),
+            rate=rate,
+            seed=seed,
+            faults=fault or (),
+            capture=capture,
+        )
+    )
+
+
+@app.command(name="exchanges", epilog="Example: trioagg exchanges --format json")
+def list_exchanges(form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE) -> None:
+    """List the exchanges, their channels and their proofs."""
+    from trioagg.views.exchanges import show_exchanges
+
+    show_exchanges(form.value)
+
+
+@app.command(epilog="Example: trioagg init")
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("settings.ini"),
+) -> None:
+    """Write a settings file that holds every key."""
+    from trioagg.settings import template
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template())
+    except FileExistsError:
+        raise SettingsError(f"{path}: is there already; nothing was written") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The program: every mistake is one line on standard error, and never a traceback."""
+    sys.exit(_invoke(arguments))
+
+
+def _invoke(arguments: list[str] | None) -> int:
+    try:
+        return app(arguments, standalone_mode=False, prog_name="trioagg") or DONE
+    except typer.TyperException as error:
+        return _complain(_usage(error), MISUSED)
+    except typer.Abort:
+        return _complain("interrupted", FAILED)
+    except TrioaggError as error:
+        return _complain(str(error), MISUSED if isinstance(error, SettingsError) else FAILED)
+    except BaseExceptionGroup as group:
+        error = first(group)
+        if not isinstance(error, TrioaggError):
+            raise
+        return _complain(str(error), MISUSED if isinstance(error, SettingsError) else FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
+        return DONE
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"trioagg: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _usage(error: typer.TyperException) -> str:
+    from trioagg.settings import nearest
+
+    message = str(getattr(error, "format_message", lambda: str(error))())
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if option and context and "ossible" not in message and option not in (good := [name for item in context.command.params for name in item.opts]):
+        return f"{message}; {nearest(option, good)}"
+    return message if option else f"{message.rstrip('.')}; see `trioagg --help`"
+
+
+def _settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
+    """Read the settings under the flags that were given, and set up logging by them."""
+    from trioagg import logs
+    from trioagg.settings import load, unknown_variables
+
+    given: Values = {"run": {}}
+    for name, (flag, value) in flags.items():
+        if value is not None and value != []:
+            given["run"][name] = (", ".join(value) if isinstance(value, list) else str(value), flag)
+    settings = load(file=config, environment=os.environ, flags=given)
+    logs.configure(level=settings.run.log_level, style=settings.run.log_format)
+    for name in unknown_variables(os.environ):
+        print(f"trioagg: warning: {name} sets nothing: no such section", file=sys.stderr)
+    return settings
+
+
+def _end(outcome: Outcome, database: Path) -> None:
+    from trioagg.pipeline.account import account
+
+    account(outcome, database)
+    if outcome.problems:
+        raise typer.Exit(FAILED)
+
+
+def _value(flag: str, text: str, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{flag}: bad value {text!r}: {error}") from None

@@ -1,0 +1,228 @@
+"""All feeds of one exchange: its instrument list first, then its pollers and streams."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+import structlog
+import trio
+from attrs import define, field, frozen
+
+from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
+from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch, Subscription, load, reason
+from trioagg.model import Instrument
+from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.poll import poll
+from trioagg.pipeline.rest import Rest, rest_of
+from trioagg.pipeline.stream import Stream
+from trioagg.pipeline.supervise import supervise
+from trioagg.settings import Settings
+from trioagg.transport.backoff import Attempts, Backoff
+from trioagg.transport.clock import Stamps
+from trioagg.transport.http import Http
+
+log = structlog.get_logger(__name__)
+
+PATIENCE = 5.0
+"""Seconds that the streams wait for the instrument list; after that, symbols are spelled by rule and checked later."""
+HINT = "; offline? `trioagg run --simulated` needs no network"
+
+
+@define
+class Roll:
+    """Which exchanges lack which symbols, so that one that none of them has can be told from one that some lack."""
+
+    exchanges: int
+    missing: dict[str, set[str]] = field(factory=dict)
+
+    def lacks(self, exchange: str, symbol: str) -> bool:
+        """Note it; True when no exchange is left that could have the symbol."""
+        self.missing.setdefault(symbol, set()).add(exchange)
+        return len(self.missing[symbol]) == self.exchanges
+
+
+@frozen
+class Feeds:
+    """Everything that the feeds of one exchange need.
+
+    Attributes:
+        describe: keeps what is known of instruments.
+        hint: what to add to the first failure's line.
+    """
+
+    adapter: type[Exchange]
+    settings: Settings
+    rest: Rest
+    intake: Intake
+    stamps: Stamps
+    roll: Roll
+    describe: Callable[[Sequence[Instrument]], Awaitable[None]]
+    hint: Callable[[], str]
+
+    async def run(self) -> None:
+        """Collect until cancelled.
+
+        Raises:
+            SettingsError: none of the exchanges has one of the symbols.
+        """
+        structlog.contextvars.bind_contextvars(exchange=self.adapter.name)
+        listed = await self._list_soon()
+        known = self._known(listed) if listed else list(self.settings.run.symbols)
+        if listed:
+            await self.describe([item for item in listed if item.symbol in known])
+        feed = self._feed(known, listed or [])
+        async with trio.open_nursery() as nursery:
+            if listed is None:
+                nursery.start_soon(self._list_later)
+            for fetch in self.adapter(feed).polls():
+                nursery.start_soon(self._poll, feed, fetch)
+            for number, some in enumerate(_chunks(feed.subscriptions, self.adapter.limits.streams), 1):
+                nursery.start_soon(self._stream, feed, some, number)
+
+    async def _list_soon(self) -> list[Instrument] | None:
+        """The instruments; None where they cannot be had now, which must not keep the streams from starting."""
+        with trio.move_on_after(PATIENCE):
+            while True:
+                try:
+                    return await self._list()
+                except RateLimited:
+                    continue
+                except Rejected as error:
+                    log.warning("no instrument list; going on with symbols as spelled", reason=str(error))
+                    return None
+                except TrioaggError as error:
+                    log.warning(f"cannot be reached; trying on{self.hint()}", reason=str(error))
+                    return None
+        log.warning(f"cannot be reached; trying on{self.hint()}", reason=f"no instrument list in {PATIENCE:g} s")
+        return None
+
+    async def _list_later(self) -> None:
+        while True:
+            await trio.sleep(self.settings.retry.max_delay)
+            try:
+                listed = await self._list()
+            except TrioaggError as error:
+                log.warning("still no instrument list", reason=str(error))
+            else:
+                await self.describe([item for item in listed if item.symbol in self.settings.run.symbols])
+                self._known(listed)
+                return
+
+    async def _list(self) -> list[Instrument]:
+        listed: list[Instrument] = []
+        for fetch in self.adapter.listing():
+            url, body, at = await self.rest.ask(fetch, attempts=1)
+            self.intake.note(self.adapter.name, url, body, at)
+            try:
+                listed += self.adapter.instruments(fetch, body)
+            except GARBLED as error:
+                raise WireError(f"{fetch.path}: {reason(error)}") from None
+        return listed
+
+    def _known(self, listed: Sequence[Instrument]) -> list[str]:
+        there = {item.symbol: item for item in listed}
+        known = []
+        for symbol in self.settings.run.symbols:
+            if symbol in there:
+                known.append(symbol)
+                if there[symbol].status != "trading":
+                    log.warning("not trading now", symbol=symbol, status=there[symbol].status)
+            else:
+                self._unknown(symbol, there)
+        return known
+
+    def _unknown(self, symbol: str, there: Iterable[str]) -> None:
+        message = f"{self.adapter.name} has no symbol {symbol!r}; {_nearest(symbol, there)}"
+        if self.roll.lacks(self.adapter.name, symbol):
+            raise SettingsError(message)
+        log.error(message)
+
+    def _feed(self, symbols: Sequence[str], listed: Sequence[Instrument]) -> Feed:
+        natives = {item.symbol: item.native for item in listed}
+        run = self.settings.run
+        subscriptions = [
+            Subscription(symbol, channel, natives.get(symbol) or self.adapter.native(symbol))
+            for symbol in symbols
+            for channel in run.channels
+            if channel in self.adapter.channels
+        ]
+        spelled = {item.native: item.symbol for item in subscriptions}
+        return Feed(subscriptions, spelled, interval=run.interval, candle=run.candle)
+
+    async def _poll(self, feed: Feed, fetch: Fetch) -> None:
+        structlog.contextvars.bind_contextvars(connection="rest")
+        live = partial(poll, self.adapter(feed), fetch, rest=self.rest, intake=self.intake)
+        await supervise(live, self._attempts(), hint=self.hint)
+
+    async def _stream(self, feed: Feed, some: Sequence[Subscription], number: int) -> None:
+        structlog.contextvars.bind_contextvars(connection=f"ws-{number}")
+        venue = self.settings.venue(self.adapter.name)
+        stream = Stream(
+            adapter=self.adapter,
+            feed=Feed(some, feed.symbols, interval=feed.interval, candle=feed.candle, board=feed.board),
+            ws_url=venue.ws_url or self.adapter.ws_url,
+            stall_timeout=self.settings.run.stall_timeout,
+            rest=self.rest,
+            intake=self.intake,
+            stamps=self.stamps,
+        )
+        await supervise(stream.live, self._attempts(), hint=self.hint)
+
+    def _attempts(self) -> Attempts:
+        retry = self.settings.retry
+        return Attempts(Backoff(retry.reconnect_delay, retry.max_delay))
+
+
+def feeds_of(
+    name: str,
+    settings: Settings,
+    *,
+    http: Http,
+    intake: Intake,
+    stamps: Stamps,
+    roll: Roll,
+    describe: Callable[[Sequence[Instrument]], Awaitable[None]],
+    hint: bool,
+) -> Feeds:
+    """The feeds of one exchange under the user's settings; ``hint``: name the built-in exchange at the first failure."""
+    adapter = load(name)
+    venue = settings.venue(name)
+    hints = [HINT] if hint else []
+    return Feeds(
+        adapter=adapter,
+        settings=settings,
+        rest=rest_of(adapter, venue, settings.retry, http=http, stamps=stamps),
+        intake=intake,
+        stamps=stamps,
+        roll=roll,
+        describe=describe,
+        hint=lambda: hints.pop() if hints else "",
+    )
+
+
+def check_channels(settings: Settings) -> None:
+    """Refuse channels that none of the exchanges offers.
+
+    Raises:
+        SettingsError: naming the first of them.
+    """
+    offered = {channel for name in settings.run.exchanges for channel in load(name).channels}
+    for channel in settings.run.channels:
+        if channel not in offered:
+            who, what = ", ".join(settings.run.exchanges), ", ".join(sorted(offered))
+            raise SettingsError(f"--channel: {who} does not offer {channel.value!r}; known: {what}")
+
+
+def _nearest(symbol: str, there: Iterable[str]) -> str:
+    known = sorted(there)
+    base = symbol.partition("/")[0]
+    same_base = [item for item in known if item.startswith(base + "/")]
+    close = difflib.get_close_matches(symbol, same_base or known, n=3, cutoff=0.3) or same_base[:3] or known[:3]
+    return f"did you mean {' or '.join(close)}?"
+
+
+def _chunks(subscriptions: Sequence[Subscription], size: int) -> Iterator[Sequence[Subscription]]:
+    for start in range(0, len(subscriptions), size):
+        yield subscriptions[start : start + size]

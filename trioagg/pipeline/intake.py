@@ -1,0 +1,104 @@
+"""Where bytes become events and enter the flows: the one door between the feeds and the writers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+import structlog
+from attrs import define, field
+
+from trioagg.exchanges import Action, Exchange, Fetch, Output
+from trioagg.model import Event, Nanos, Quarantined
+from trioagg.pipeline.flow import Inlet
+from trioagg.pipeline.tally import Tally
+from trioagg.transport.capture import Captured
+
+log = structlog.get_logger(__name__)
+
+ACTIONS = frozenset(get_args(Action))
+
+
+@define(eq=False)
+class Intake:
+    """Takes what feeds receive, notes it, digests it, and puts the events into every sink's flow.
+
+    Between a read and the flows nothing waits, so a cancelled feed has either not received a batch or delivered it; the
+    waiting for room comes after.
+
+    Attributes:
+        tally: counts what came in.
+        sinks: one flow per sink.
+        captures: the recorder's flow, if captures are recorded.
+        keep: which events to keep; None keeps all.
+    """
+
+    tally: Tally
+    sinks: Sequence[Inlet[Event]]
+    captures: Inlet[Captured] | None = None
+    keep: Callable[[Event], bool] | None = None
+    _reported: set[tuple[str, str]] = field(factory=set)
+
+    def frames(self, adapter: Exchange, source: str, payloads: Sequence[bytes], at: Nanos) -> tuple[int, list[Action]]:
+        """Take a batch of frames, the i-th of which arrived at ``at + i``.
+
+        Returns:
+            How many events they were, and what the adapter wants done.
+        """
+        if self.captures:
+            lines = [Captured(adapter.name, at + i, source, payload) for i, payload in enumerate(payloads)]
+            self.captures.put(lines)
+        return self._put(adapter.digest(payloads, at))
+
+    def answer(self, adapter: Exchange, source: str, fetch: Fetch, body: bytes, at: Nanos) -> list[Action]:
+        """Take the answer to a request.
+
+        Returns:
+            What the adapter wants done.
+        """
+        self.note(adapter.name, source, body, at)
+        return self._put(adapter.answered(fetch, body, at))[1]
+
+    def note(self, exchange: str, source: str, body: bytes, at: Nanos) -> None:
+        """Record an answer that holds no events."""
+        if self.captures:
+            self.captures.put([Captured(exchange, at, source, body)])
+
+    async def room(self) -> None:
+        """Wait until every flow is below its bound."""
+        for inlet in self.sinks:
+            await inlet.room()
+        if self.captures:
+            await self.captures.room()
+
+    def close(self) -> None:
+        """Nothing more comes: the flows end when they are empty."""
+        for inlet in self.sinks:
+            inlet.close()
+        if self.captures:
+            self.captures.close()
+
+    def _put(self, out: list[Output]) -> tuple[int, list[Action]]:
+        kinds = set(map(type, out))
+        if kinds & ACTIONS:
+            actions = [item for item in out if type(item) in ACTIONS]
+            events = [item for item in out if type(item) not in ACTIONS]
+        else:
+            actions, events = [], out
+        if Quarantined in kinds:
+            self._report(events)
+        if self.keep:
+            events = list(filter(self.keep, events))
+        self.tally.received += len(events)
+        for inlet in self.sinks:
+            inlet.put(events)
+        return len(events), actions
+
+    def _report(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Quarantined):
+                kind = (event.exchange, re.sub(r"\d+", "N", event.reason))
+                if kind not in self._reported:
+                    self._reported.add(kind)
+                    log.warning("frame quarantined; more of this kind are counted only", reason=event.reason)

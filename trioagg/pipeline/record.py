@@ -1,0 +1,46 @@
+"""The recorder: takes captures from its flow and appends them to files, in a thread of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+import trio
+
+from trioagg.errors import StoreError
+from trioagg.pipeline.flow import Outlet
+from trioagg.transport.capture import Captured, Recorder
+
+log = structlog.get_logger(__name__)
+
+LINES = 10_000
+"""Lines written at a time at the most."""
+
+
+async def record(outlet: Outlet[Captured], folder: Path, problems: list[str]) -> None:
+    """Write until the flow ends, then complete the files.
+
+    A folder that cannot be written to ends the recording, not the collecting; ``problems`` is told.
+    """
+    recorder = Recorder(folder)
+    limiter = trio.CapacityLimiter(1)
+    try:
+        while True:
+            lines = await outlet.take(LINES)
+            await trio.to_thread.run_sync(recorder.write, lines, limiter=limiter)
+    except trio.EndOfChannel:
+        pass
+    except StoreError as error:
+        log.error("recording ended", reason=str(error))
+        problems.append(str(error))
+        await _discard(outlet)
+    finally:
+        recorder.close()
+
+
+async def _discard(outlet: Outlet[Captured]) -> None:
+    try:
+        while True:
+            await outlet.take(LINES)
+    except trio.EndOfChannel:
+        pass

@@ -1,0 +1,135 @@
+"""Replay: raw captures through the same adapters, intake and writers, as fast as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+import trio
+from attrs import define, field, frozen
+
+from trioagg import exchanges
+from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch
+from trioagg.model import Candle, Channel, Event, Quarantined, Ticker, Trade
+from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.run import open_sinks, storing
+from trioagg.pipeline.tally import Outcome
+from trioagg.settings import Settings
+from trioagg.transport.capture import Captured, Torn, read
+
+log = structlog.get_logger(__name__)
+
+LINES = 2000
+"""Lines read at a time."""
+
+CHANNELS = {Trade: Channel.TRADES, Ticker: Channel.TICKER, Candle: Channel.CANDLES}
+
+Progress = Callable[[int], None]
+"""Told how many lines were read since it was told last."""
+
+
+@frozen
+class Choice:
+    """What to take out of the captures; an empty collection takes all."""
+
+    exchanges: Collection[str] = ()
+    symbols: Collection[str] = ()
+    channels: Collection[Channel] = ()
+
+    def keeps(self, event: Event) -> bool:
+        """Whether an event was chosen."""
+        if isinstance(event, Quarantined):
+            return True
+        if self.channels and CHANNELS[type(event)] not in self.channels:
+            return False
+        return not self.symbols or event.symbol in self.symbols
+
+
+async def replay(
+    files: Sequence[Path], urls: Sequence[str], settings: Settings, *, choice: Choice, progress: Progress
+) -> Outcome:
+    """Store what captures hold.
+
+    Args:
+        files: in the order to read them.
+        urls: the sinks, the database first.
+
+    Raises:
+        SettingsError, StoreError: a file or a sink cannot be used.
+    """
+    outcome = Outcome()
+    async with open_sinks(urls) as stores, storing(stores, settings, outcome) as intake:
+        if choice.symbols or choice.channels:
+            intake.keep = choice.keeps
+        player = Player(intake, choice, outcome)
+        for file in files:
+            lines = read(file)
+            while batch := await trio.to_thread.run_sync(_next, lines):
+                player.play(batch)
+                progress(len(batch))
+                await intake.room()
+    return outcome
+
+
+def _next(lines: Iterator[Captured | Torn]) -> list[Captured | Torn]:
+    return list(islice(lines, LINES))
+
+
+@define(eq=False)
+class Player:
+    """Gives each line to the adapter of its exchange."""
+
+    intake: Intake
+    choice: Choice
+    outcome: Outcome
+    _adapters: dict[str, Exchange] = field(factory=dict)
+    _unknown: set[str] = field(factory=set)
+
+    def play(self, batch: Sequence[Captured | Torn]) -> None:
+        """Take some lines; one that is no capture line is told and passed over."""
+        for line in batch:
+            if isinstance(line, Torn):
+                log.warning("unreadable line passed over", where=line.where, reason=line.reason)
+            elif not self.choice.exchanges or line.exchange in self.choice.exchanges:
+                self._line(line)
+
+    def _line(self, line: Captured) -> None:
+        if line.exchange not in exchanges.names():
+            self._strange(line.exchange)
+        elif line.source.startswith("http"):
+            self._answer(self._adapter(line.exchange), line)
+        else:
+            adapter = self._adapter(line.exchange)
+            self.intake.frames(adapter, line.source, [line.payload], line.received)
+
+    def _answer(self, adapter: Exchange, line: Captured) -> None:
+        url = urlsplit(line.source)
+        fetch = Fetch(f"{url.path}?{url.query}" if url.query else url.path)
+        if fetch.path.partition("?")[0] in {listing.path.partition("?")[0] for listing in adapter.listing()}:
+            self._listing(adapter, fetch, line.payload)
+        else:
+            self.intake.answer(adapter, line.source, fetch, line.payload, line.received)
+
+    def _listing(self, adapter: Exchange, fetch: Fetch, body: bytes) -> None:
+        """An instrument list in the capture: from here on it tells the symbols' spelling."""
+        try:
+            listed = adapter.instruments(fetch, body)
+        except GARBLED as error:
+            log.warning("instrument list passed over", exchange=adapter.name, reason=exchanges.reason(error))
+        else:
+            symbols = {**adapter.feed.symbols, **{item.native: item.symbol for item in listed}}
+            self._adapters[adapter.name] = type(adapter)(Feed(symbols=symbols, board=adapter.feed.board))
+
+    def _adapter(self, exchange: str) -> Exchange:
+        if exchange not in self._adapters:
+            self._adapters[exchange] = exchanges.load(exchange)(Feed())
+        return self._adapters[exchange]
+
+    def _strange(self, exchange: str) -> None:
+        if exchange not in self._unknown:
+            self._unknown.add(exchange)
+            log.error("lines of an unknown exchange passed over", exchange=exchange)
+            self.outcome.problems.append(f"lines of an unknown exchange passed over: {exchange}")

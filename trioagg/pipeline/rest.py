@@ -1,0 +1,72 @@
+"""One exchange's REST, as its feeds use it: requests within its budget, answers stamped and addressed."""
+
+from __future__ import annotations
+
+import structlog
+from attrs import evolve, frozen
+
+from trioagg.errors import LinkError
+from trioagg.exchanges import Exchange, Fetch
+from trioagg.model import Nanos
+from trioagg.settings import Retry, Venue
+from trioagg.transport.backoff import Backoff
+from trioagg.transport.budget import Gate
+from trioagg.transport.clock import Stamps
+from trioagg.transport.http import Http, Policy
+
+
+log = structlog.get_logger(__name__)
+
+
+@frozen
+class Rest:
+    """Asks one exchange.
+
+    Attributes:
+        base: the address that paths are put behind.
+    """
+
+    base: str
+    _http: Http
+    _gate: Gate
+    _policy: Policy
+    _stamps: Stamps
+
+    async def ask(self, fetch: Fetch, *, attempts: int | None = None) -> tuple[str, bytes, Nanos]:
+        """Send a request when the exchange's limits allow it.
+
+        Args:
+            attempts: tries, if not as many as the settings say.
+
+        Returns:
+            The full URL, the answer's body, and when it arrived.
+
+        Raises:
+            LinkError: it failed as often as the settings allow.
+        """
+        url = self.base + fetch.path
+        policy = evolve(self._policy, attempts=attempts) if attempts else self._policy
+        answer = await self._http.fetch(url, gate=self._gate, weight=fetch.weight, body=fetch.body, policy=policy, on_retry=_tell)
+        return url, answer.body, self._stamps.take()
+
+
+def _tell(error: LinkError, wait: float) -> None:
+    log.warning("request failed; trying again", reason=str(error), wait=f"{wait:.1f} s")
+
+
+def rest_of(adapter: type[Exchange], venue: Venue, retry: Retry, *, http: Http, stamps: Stamps) -> Rest:
+    """The REST of an exchange under the user's settings."""
+    limits = adapter.limits
+    gate = Gate(
+        weight=limits.weight,
+        window=limits.window,
+        min_delay=venue.min_delay,
+        backoff=Backoff(retry.base_delay, retry.max_delay),
+    )
+    policy = Policy(
+        attempts=retry.attempts,
+        retry_after_header=venue.retry_after_header,
+        used_header=limits.used_header,
+        cooldown=limits.cooldown,
+    )
+    return Rest(venue.rest_url or adapter.rest_url, http, gate, policy, stamps)

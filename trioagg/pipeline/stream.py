@@ -1,0 +1,125 @@
+"""A stream: one WebSocket connection and the adapter that lives exactly as long."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import structlog
+import trio
+from attrs import frozen
+
+from trioagg.errors import LinkError
+from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Refused, Retire, Send
+from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.rest import Rest
+from trioagg.transport import websocket
+from trioagg.transport.clock import Stamps
+
+log = structlog.get_logger(__name__)
+
+UNSENT = 1000
+"""Messages to the exchange that may wait for their turn."""
+
+
+@frozen
+class Stream:
+    """What it takes to hold one connection.
+
+    Attributes:
+        adapter: its class.
+        feed: what to subscribe to.
+        ws_url: the address that paths are put behind.
+        stall_timeout: seconds without an event before the connection counts as dead.
+    """
+
+    adapter: type[Exchange]
+    feed: Feed
+    ws_url: str
+    stall_timeout: float
+    rest: Rest
+    intake: Intake
+    stamps: Stamps
+
+    async def live(self) -> None:
+        """One connection from its first step to its end.
+
+        Raises:
+            LinkError: it ended, or never came to be.
+        """
+        adapter = self.adapter(self.feed)
+        url = await self._address(adapter)
+        async with websocket.connect(url, stamps=self.stamps) as socket, trio.open_nursery() as nursery:
+            log.info("connected", streams=len(self.feed.subscriptions))
+            outbox, unsent = trio.open_memory_channel[str](UNSENT)
+            nursery.start_soon(_send, socket, unsent, 1 / adapter.limits.sends)
+            if adapter.heartbeat:
+                nursery.start_soon(_beat, outbox, adapter.heartbeat.every, adapter.heartbeat.text)
+            connection = _Connection(self, adapter, url, outbox, nursery)
+            connection.act(adapter.opened())
+            await connection.read(socket)
+
+    async def _address(self, adapter: Exchange) -> str:
+        todo = deque(adapter.begin())
+        while todo:
+            match todo.popleft():
+                case Connect(path):
+                    return path if "://" in path else self.ws_url + path
+                case Fetch() as fetch:
+                    url, body, at = await self.rest.ask(fetch)
+                    todo.extend(self.intake.answer(adapter, url, fetch, body, at))
+        raise LinkError("the exchange named no address to connect to")
+
+
+@frozen
+class _Connection:
+    stream: Stream
+    adapter: Exchange
+    url: str
+    outbox: trio.MemorySendChannel[str]
+    nursery: trio.Nursery
+
+    async def read(self, socket: websocket.Socket) -> None:
+        """Take frames until the link fails or no event comes for the stall time-out."""
+        stall = self.stream.stall_timeout
+        with trio.CancelScope(deadline=trio.current_time() + stall) as watchdog:
+            while True:
+                frames = await socket.receive()
+                count, actions = self.stream.intake.frames(self.adapter, self.url, frames.payloads, frames.at)
+                self.act(actions)
+                await self.stream.intake.room()
+                if count:
+                    watchdog.deadline = trio.current_time() + stall
+        raise LinkError(f"no data for {stall:g} s")
+
+    def act(self, actions: Iterable[Action]) -> None:
+        """Do what the adapter asked for."""
+        for action in actions:
+            match action:
+                case Send(text):
+                    self.outbox.send_nowait(text)
+                case Fetch():
+                    self.nursery.start_soon(self._fetch, action)
+                case Refused(reason):
+                    log.error("the exchange refused a subscription", reason=reason)
+                case Ack(what):
+                    log.debug("acknowledged", what=what)
+                case Retire(reason):
+                    raise LinkError(reason)
+
+    async def _fetch(self, fetch: Fetch) -> None:
+        url, body, at = await self.stream.rest.ask(fetch)
+        self.act(self.stream.intake.answer(self.adapter, url, fetch, body, at))
+        await self.stream.intake.room()
+
+
+async def _send(socket: websocket.Socket, unsent: trio.MemoryReceiveChannel[str], pause: float) -> None:
+    async for text in unsent:
+        await socket.send(text)
+        await trio.sleep(pause)
+
+
+async def _beat(outbox: trio.MemorySendChannel[str], every: float, text: str) -> None:
+    while True:
+        await trio.sleep(every)
+        await outbox.send(text)

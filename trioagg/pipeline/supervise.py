@@ -1,0 +1,41 @@
+"""Keeping a feed alive: whatever ends it, it begins again, with growing waits, and no other feed notices."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from trioagg.errors import LinkError, first
+from trioagg.transport.backoff import Attempts
+
+log = structlog.get_logger(__name__)
+
+
+async def supervise(live: Callable[[], Awaitable[None]], attempts: Attempts, *, hint: Callable[[], str]) -> None:
+    """Run ``live`` for ever.
+
+    A ``LinkError`` is the link's; any other exception is a bug: logged with its traceback and fenced to this feed.
+
+    Args:
+        live: one life of the feed.
+        attempts: how long to wait between lives; forgets the failures after a healthy life.
+        hint: what else to tell when a life ends before it was healthy.
+    """
+    while True:
+        began = trio.current_time()
+        reason, silence = "ended", 0.0
+        try:
+            await live()
+        except* LinkError as group:
+            error = first(group)
+            reason, silence = str(error), getattr(error, "retry_after", 0.0)
+        except* Exception as group:
+            reason = "a bug in this feed"
+            log.error("a feed failed on a bug; it alone is restarted", exc_info=first(group))
+        lasted = trio.current_time() - began
+        delay = max(attempts.failed(lasted), silence)
+        told = "" if lasted >= attempts.healthy else hint()
+        log.warning("connecting again" + told, reason=reason, after=f"{lasted:.1f} s", wait=f"{delay:.1f} s")
+        await trio.sleep(delay)

@@ -1,0 +1,43 @@
+"""The account of one run: what came in, and where each of it went."""
+
+from __future__ import annotations
+
+from attrs import asdict, define, field
+
+
+@define
+class Tally:
+    """Counts of events, for which ``received = stored + duplicates + quarantined + conflated + lost`` holds at every stop.
+
+    Attributes:
+        received: normalised events, and each quarantined frame as one.
+        stored: rows that this run added.
+        duplicates: events whose row was there already (a candle's later state updates its row).
+        quarantined: frames that could not be understood, kept whole.
+        conflated: tickers and books that a newer one replaced before they were stored.
+        lost: events that a stop could not store.
+    """
+
+    received: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    conflated: int = 0
+    lost: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """By name, in the order of the last line."""
+        return asdict(self)
+
+
+@define
+class Outcome:
+    """How a run or a replay ended.
+
+    Attributes:
+        tally: the account of the database.
+        problems: what failed or was lost, a line each; empty when everything received is stored or accounted for.
+    """
+
+    tally: Tally = field(factory=Tally)
+    problems: list[str] = field(factory=list)

@@ -1,0 +1,71 @@
+"""A writer: takes batches from a flow and offers each to its sink until it is durable."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import structlog
+import trio
+from attrs import define, field
+
+from trioagg.errors import SinkError
+from trioagg.model import Event
+from trioagg.pipeline.flow import Outlet
+from trioagg.pipeline.tally import Tally
+from trioagg.settings import Buffers
+from trioagg.sinks import Sink
+from trioagg.transport.backoff import Backoff
+
+log = structlog.get_logger(__name__)
+
+AGAIN = Backoff(0.1, 5)
+"""Waits between offers of a batch that the sink did not take."""
+
+
+@define(eq=False)
+class Writer:
+    """One sink's task.
+
+    Attributes:
+        tally: where it accounts for every event that it took.
+    """
+
+    outlet: Outlet[Event]
+    sink: Sink
+    tally: Tally
+    buffers: Buffers
+    _in_hand: list[Event] = field(factory=list, init=False)
+
+    async def run(self) -> None:
+        """Write until the flow ends; what a cancellation leaves unwritten is counted as lost."""
+        try:
+            while True:
+                await self._gather()
+                await self._offer()
+                self._in_hand = []
+        except trio.EndOfChannel:
+            pass
+        finally:
+            self.tally.lost += len(self._in_hand) + len(self.outlet.take_waiting())
+
+    async def _gather(self) -> None:
+        """What comes within the commit delay of the first event, or a whole transaction's worth at once."""
+        rows = self.buffers.commit_rows
+        self._in_hand = await self.outlet.take(rows)
+        if self.buffers.commit_delay and len(self._in_hand) < rows:
+            await trio.sleep(self.buffers.commit_delay)
+            self._in_hand += self.outlet.take_waiting(rows - len(self._in_hand))
+
+    async def _offer(self) -> None:
+        for failures in count(1):
+            try:
+                written = await self.sink.write(self._in_hand)
+            except SinkError as error:
+                waiting = len(self._in_hand) + self.outlet.gauge.waiting
+                log.error("not stored; trying again", reason=str(error), waiting=waiting)
+                await trio.sleep(AGAIN.delay(failures))
+            else:
+                self.tally.stored += written.stored
+                self.tally.duplicates += written.duplicates
+                self.tally.quarantined += written.quarantined
+                return
