@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,4 +97,4 @@ def test_runs_hold_the_same_ids(ids: list[int]) -> None:
     found = runs(ids)
 
     assert [i for first, last in found for i in range(first, last + 1)] == sorted(set(ids))
-    assert all(second[0] > first[1] + 1 for first, second in zip(found, found[1:], strict=False))
+    assert all(second[0] > first[1] + 1 for first, second in pairwise(found))

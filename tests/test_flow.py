@@ -11,7 +11,7 @@ from trioagg.pipeline.flow import flow
 
 async def test_batches_come_out_joined_in_order() -> None:
     """One taker gets all that waits in one go, up to its limit."""
-    inlet, outlet = flow(int, "test", 100)
+    inlet, outlet = flow("test", 100)
     inlet.put([1, 2])
     inlet.put([3])
     inlet.put([4, 5])
@@ -22,7 +22,7 @@ async def test_batches_come_out_joined_in_order() -> None:
 
 async def test_who_puts_waits_for_room_by_messages(nursery: trio.Nursery) -> None:
     """Two messages in one list fill a flow of two; taking them lets the putter go on."""
-    inlet, outlet = flow(int, "test", 2)
+    inlet, outlet = flow("test", 2)
     went_on = trio.Event()
 
     async def put() -> None:
@@ -40,7 +40,7 @@ async def test_who_puts_waits_for_room_by_messages(nursery: trio.Nursery) -> Non
 
 async def test_what_a_cancelled_task_put_is_there() -> None:
     """Cancelling a task that waits for room takes nothing back."""
-    inlet, outlet = flow(int, "test", 1)
+    inlet, outlet = flow("test", 1)
     with trio.CancelScope() as scope:
         inlet.put([1, 2, 3])
         scope.cancel()
@@ -54,7 +54,7 @@ async def test_what_a_cancelled_task_put_is_there() -> None:
 
 async def test_the_peak_is_told() -> None:
     """A gauge knows what waits and what ever waited."""
-    inlet, outlet = flow(int, "test", 10)
+    inlet, outlet = flow("test", 10)
     inlet.put([1, 2, 3])
     inlet.put([])
     await outlet.take(10)
@@ -65,7 +65,7 @@ async def test_the_peak_is_told() -> None:
 
 async def test_taking_what_waits_does_not_wait() -> None:
     """An empty flow gives an empty batch at once, open or closed."""
-    inlet, outlet = flow(int, "test", 10)
+    inlet, outlet = flow("test", 10)
     assert outlet.take_waiting() == []
     inlet.close()
     assert outlet.take_waiting() == []

@@ -50,7 +50,10 @@ def test_the_environment_reaches_an_exchange_s_section() -> None:
         ({"interval": "nan"}, "--interval: bad value 'nan': must be at least 0.1"),
         ({"interval": "inf"}, "--interval: bad value 'inf': must be at least 0.1"),
         ({"exchanges": "binanse"}, "--exchanges: bad value 'binanse': did you mean binance?"),
-        ({"symbols": "BTCUSDT"}, "--symbols: bad value 'BTCUSDT': must look like BTC/USDT, or BTC/USDT:USDT for a perpetual"),
+        (
+            {"symbols": "BTCUSDT"},
+            "--symbols: bad value 'BTCUSDT': must look like BTC/USDT, or BTC/USDT:USDT for a perpetual",
+        ),
         ({"symbols": " , "}, "--symbols: bad value ',': must name at least one"),
         ({"channels": "trade"}, "--channels: bad value 'trade': did you mean trades or candles?"),
         ({"log_level": "loud"}, "--log_level: bad value 'loud': known: DEBUG, INFO, WARNING, ERROR"),
@@ -89,7 +92,7 @@ def test_a_missing_config_and_an_unknown_variable_are_told(tmp_path: Path) -> No
     """A named file must be there; a variable of a known section must name a key; others only deserve a warning."""
     with pytest.raises(SettingsError, match="No such file"):
         load(file=tmp_path / "none.ini", environment={})
-    with pytest.raises(SettingsError, match="TRIOAGG_RUN_INTERVALL.*did you mean interval"):
+    with pytest.raises(SettingsError, match=r"TRIOAGG_RUN_INTERVALL.*did you mean interval"):
         load(environment={"TRIOAGG_RUN_INTERVALL": "5"})
     assert unknown_variables({"TRIOAGG_RNU_INTERVAL": "5", "TRIOAGG_RUN_INTERVAL": "5"}) == ["TRIOAGG_RNU_INTERVAL"]
 

@@ -188,11 +188,10 @@ def test_weights_add_up_within_the_minute() -> None:
     assert used("depth", minute, symbol="BTCUSDT", limit="5000") == "331"
     assert used("historicalTrades", minute, symbol="BTCUSDT", limit="1") == "356"
     assert used("ping", minute + 60 * SECOND) == "1"
-    for _ in range(74):
-        binance.answer(Request("GET", "/api/v3/ticker/24hr"), minute + 61 * SECOND)
-    used("ping", minute + 80 * SECOND)
-    for _ in range(3):
-        answer = binance.answer(Request("GET", "/api/v3/ticker/24hr"), minute + 110 * SECOND)
+    for _ in range(23):
+        used("depth", minute + 61 * SECOND, symbol="BTCUSDT", limit="5000")
+    assert used("depth", minute + 62 * SECOND, symbol="BTCUSDT", limit="1000") == "5801"
+    answer = binance.answer(Request("GET", "/api/v3/depth", {"limit": "5000"}), minute + 110 * SECOND)
     assert answer.status == 429 and answer.headers["Retry-After"] == "10"
     assert json.loads(answer.body)["code"] == -1003
 

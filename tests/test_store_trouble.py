@@ -26,7 +26,7 @@ def events(count: int = 20, *, symbol: str = "BTC/USDT") -> list[Event]:
     one = Decimal("1.50")
     trades: list[Event] = [Trade("binance", symbol, n, one, one, "buy", T0 + n, T0 + n) for n in range(count)]
     tickers = [Ticker("binance", symbol, one, one, one, one, None, None, None, T0) for _ in range(3)]
-    candle = Candle("binance", symbol, "1m", T0, one, one, one, one, one, False, T0)
+    candle = Candle("binance", symbol, "1m", T0, one, one, one, one, one, closed=False, received=T0)
     return [*trades, *tickers, candle, Quarantined("binance", T0, "torn", b"{" * 2000)]
 
 
@@ -227,7 +227,7 @@ def test_a_file_that_became_read_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_file_taken_away(tmp_path: Path, replaced: bool) -> None:
+def test_a_file_taken_away(tmp_path: Path, *, replaced: bool) -> None:
     """Rows never go into a file that no path leads to: a file removed or replaced while open is an error."""
     path = tmp_path / "some.db"
     with closing(Writer.open(path)) as writer:

@@ -23,7 +23,7 @@ def trade(trade_id: TradeId = 1, *, symbol: str = "BTC/USDT", price: str = "6123
 
 
 def ticker(bid: str = "1.0", *, received: int = T0, symbol: str = "BTC/USDT") -> Ticker:
-    return Ticker("binance", symbol, Decimal(bid), None, Decimal("2"), Decimal("3"), None, None, None, received)
+    return Ticker("binance", symbol, Decimal(bid), None, Decimal(2), Decimal(3), None, None, None, received)
 
 
 def candle(close: str, *, received: int, closed: bool = False, open_time: int = T0) -> Candle:
@@ -58,7 +58,7 @@ def read(path: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def test_counts_add_up_to_the_batch(writer: Writer) -> None:
-    """stored + duplicates + quarantined is the length of every batch, whatever is in it."""
+    """Stored + duplicates + quarantined is the length of every batch, whatever is in it."""
     bad = Quarantined("binance", T0, "torn", b"{")
     batch: list[Event] = [trade(1), trade(1), trade(2), ticker(), candle("1", received=1), bad, bad]
     assert writer.write(batch) == Counts(4, 1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import structlog
@@ -19,9 +20,9 @@ def attempts() -> Attempts:
     return Attempts(Backoff(1, 60), random=lambda: 0.0)
 
 
-def no_hint() -> str:
+def no_hint() -> dict[str, str]:
     """Nothing to add."""
-    return ""
+    return {}
 
 
 async def starts(live: Callable[[], object], seconds: float) -> list[float]:
@@ -48,7 +49,7 @@ async def test_waits_double_up_to_the_cap(autojump_clock: trio.testing.MockClock
 
     began = await starts(fail, 200)
 
-    assert [round(b - a, 6) for a, b in zip(began, began[1:], strict=False)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert [round(b - a, 6) for a, b in pairwise(began)] == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
 async def test_a_healthy_life_forgets_the_failures_and_a_short_one_does_not(
@@ -63,7 +64,7 @@ async def test_a_healthy_life_forgets_the_failures_and_a_short_one_does_not(
 
     began = await starts(live, 3600 + 59 + 16)
 
-    waits = [b - a for a, b in zip(began, began[1:], strict=False)]
+    waits = [b - a for a, b in pairwise(began)]
     assert [round(wait - life, 6) for wait, life in zip(waits, [0, 0, 59, 3600], strict=False)] == [1, 2, 4, 1]
 
 
@@ -99,15 +100,15 @@ async def test_a_refusal_with_a_time_is_honoured(autojump_clock: trio.testing.Mo
 
 async def test_the_hint_is_told_once(autojump_clock: trio.testing.MockClock) -> None:
     """The first failure's line carries it, the others do not."""
-    hints = ["; try this"]
+    hints = [{"offline": "try this"}]
 
     async def fail() -> None:
         raise LinkError("no route")
 
     with capture_logs() as logs, trio.move_on_after(10):
-        await supervise(fail, attempts(), hint=lambda: hints.pop() if hints else "")
+        await supervise(fail, attempts(), hint=lambda: hints.pop() if hints else {})
 
-    assert [entry["event"] for entry in logs][:2] == ["connecting again; try this", "connecting again"]
+    assert [entry.get("offline") for entry in logs[:2]] == ["try this", None]
     assert logs[0]["reason"] == "no route"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagg import exchanges
-from trioagg.exchanges import Board, Connect, Exchange, Feed, Fetch, Send, Subscription
-from trioagg.model import Candle, Channel, Quarantined, Ticker, Trade
+from trioagg.exchanges import Board, Connect, Exchange, Feed, Fetch, Output, Send, Subscription
+from trioagg.model import Candle, Channel, Instrument, Quarantined, Ticker, Trade
 from trioagg.simulator.transcript import Step, Transcript, describe, load
 
 SECOND = 1_000_000_000
@@ -27,7 +29,7 @@ def adapter_of(name: str, transcript: Transcript) -> Exchange:
     return kind(Feed(subscriptions, interval=float(words["interval"]), board=board))
 
 
-def meaning(adapter: Exchange, step: Step, asked: Step | None, at: int) -> list[object]:
+def meaning(adapter: Exchange, step: Step, asked: Step | None, at: int) -> list[Output | Instrument]:
     """What the adapter makes of one incoming line."""
     if step.mark == "<":
         return list(adapter.digest([step.text.encode()], at))
@@ -50,8 +52,6 @@ def incoming(transcript: Transcript) -> list[tuple[Step, Step | None]]:
 
 def test_there_is_one_transcript_per_adapter() -> None:
     """An adapter without a transcript is untested, a transcript without an adapter is dead."""
-    from importlib.resources import files
-
     scripts = {path.name.removesuffix(".txt") for path in files("trioagg.simulator").joinpath("scripts").iterdir()}
     assert scripts == set(NAMES)
 
@@ -103,7 +103,9 @@ def test_no_mutation_of_a_transcript_raises(name: str, data: st.DataObject) -> N
         if frame:
             at = data.draw(st.integers(0, len(frame) - 1))
             end = at + data.draw(st.integers(0, 8))
-            frame[at:end] = data.draw(st.binary(max_size=6) | st.sampled_from([b"1e999999", b"NaN", b"-", b"null", b"[[["]))
+            frame[at:end] = data.draw(
+                st.binary(max_size=6) | st.sampled_from([b"1e999999", b"NaN", b"-", b"null", b"[[["])
+            )
 
     for item in adapter.digest([bytes(frame)], SECOND):
         if isinstance(item, Trade):

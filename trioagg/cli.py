@@ -88,7 +88,9 @@ def run(
     exchange: Exchanges = None,
     symbol: Symbols = None,
     channel: Channels = None,
-    interval: Annotated[str | None, typer.Option("--interval", "-i", metavar="SECONDS", help="REST poll period.")] = None,
+    interval: Annotated[
+        str | None, typer.Option("--interval", "-i", metavar="SECONDS", help="REST poll period.")
+    ] = None,
     database: Database = None,
     duration: Annotated[str | None, typer.Option(metavar="SECONDS", help="Stop cleanly after so long.")] = None,
     simulated: Annotated[bool, typer.Option("--simulated", help="Against the built-in exchange, offline.")] = False,
@@ -101,7 +103,8 @@ def run(
 ) -> None:
     """Collect from the exchanges into the database.
 
-    Ends cleanly on Ctrl-C, SIGTERM, or after the duration: everything received is stored first. A second signal stops at once.
+    Ends cleanly on Ctrl-C, SIGTERM, or after the duration: everything received is stored first. A second signal stops
+    at once.
     """
     from trioagg.settings import number
 
@@ -207,7 +210,9 @@ def simulate(
     symbol: Symbols = None,
     rate: Annotated[float | None, typer.Option(help="Messages per second in all.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 0,
-    fault: Annotated[list[str] | None, typer.Option(help="What goes wrong, such as cut,every=10; repeat for more.")] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="What goes wrong, such as cut,every=10; repeat for more.")
+    ] = None,
     capture: Annotated[Path | None, typer.Option(help="Play this recording.")] = None,
 ) -> None:
     """Serve the built-in exchange, for tests and demos."""
@@ -269,10 +274,10 @@ def _invoke(arguments: list[str] | None) -> int:
     except TrioaggError as error:
         return _complain(str(error), MISUSED if isinstance(error, SettingsError) else FAILED)
     except BaseExceptionGroup as group:
-        error = first(group)
-        if not isinstance(error, TrioaggError):
+        cause = first(group)
+        if not isinstance(cause, TrioaggError):
             raise
-        return _complain(str(error), MISUSED if isinstance(error, SettingsError) else FAILED)
+        return _complain(str(cause), MISUSED if isinstance(cause, SettingsError) else FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
         return DONE
@@ -288,7 +293,12 @@ def _usage(error: typer.TyperException) -> str:
 
     message = str(getattr(error, "format_message", lambda: str(error))())
     option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
-    if option and context and "ossible" not in message and option not in (good := [name for item in context.command.params for name in item.opts]):
+    if (
+        option
+        and context
+        and "ossible" not in message
+        and option not in (good := [name for item in context.command.params for name in item.opts])
+    ):
         return f"{message}; {nearest(option, good)}"
     return message if option else f"{message.rstrip('.')}; see `trioagg --help`"
 

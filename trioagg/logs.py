@@ -1,7 +1,7 @@
 """Logging: one pipeline for our own lines and those of the libraries, to standard error.
 
-A line carries the context of its task (exchange, connection), which structlog keeps in context variables; Trio gives every
-task its own. Nothing is logged per message.
+A line carries the context of its task (exchange, connection), which structlog keeps in context variables; Trio gives
+every task its own. Nothing is logged per message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import structlog
 from structlog.typing import Processor
 
 QUIET = ("httpx", "httpcore", "trio-websocket", "hpack", "asyncio")
-"""Libraries whose chatter stays out unless it is a warning: they log every request, with its secrets, or every frame."""
+"""Libraries that are heard from WARNING on only: they log every request, with its secrets, or every frame."""
 
 
 def configure(*, level: str = "INFO", style: str = "console") -> None:
@@ -31,7 +31,9 @@ def configure(*, level: str = "INFO", style: str = "console") -> None:
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_ending(style, sys.stderr.isatty()))
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=_ending(style, colours=sys.stderr.isatty())
+        )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -50,7 +52,7 @@ def configure(*, level: str = "INFO", style: str = "console") -> None:
     )
 
 
-def _ending(style: str, colours: bool) -> Sequence[Processor]:
+def _ending(style: str, *, colours: bool) -> Sequence[Processor]:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if style == "json":
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)

@@ -2,8 +2,8 @@
 
 Every exchange's messages become these; every sink and view takes these. Times are integer nanoseconds since
 1970-01-01 UTC: ``timestamp`` by the exchange's clock (None where it sends none), ``received`` by ours when the bytes
-arrived. Prices and amounts are exact decimals with every digit that the exchange sent. Records are slotted rather than frozen,
-since a frozen one costs three times as much to make; nobody changes one after it was made.
+arrived. Prices and amounts are exact decimals with every digit that the exchange sent. Records are slotted rather than
+frozen, since a frozen one costs three times as much to make; nobody changes one after it was made.
 """
 
 from __future__ import annotations

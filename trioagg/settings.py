@@ -1,8 +1,7 @@
 """Settings: flag over environment over file over default, into frozen records.
 
-Every key stands once, as a field of a record here: its type says how it is read, its default is the shipped
-``settings.ini``'s. A mistake is answered by one ``SettingsError`` that names the section, the key, the bad value and the
-nearest good one.
+Every key stands once, as a field of a record here, with how its text is read, its default, and what it means. A mistake
+is answered by one ``SettingsError`` that names the section, the key, the bad value and the nearest good one.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import configparser
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -30,7 +29,7 @@ CANDLES = ("1m", "5m", "15m", "1h", "4h", "1d")
 
 HEAD = """\
 ; Settings of trioagg: every key with its default. Precedence: flag, environment, this file, default.
-; The environment's name of a key is TRIOAGG_SECTION_KEY in capitals: TRIOAGG_RUN_INTERVAL, TRIOAGG_EXCHANGE_BINANCE_WS_URL.
+; In the environment a key is TRIOAGG_SECTION_KEY in capitals: TRIOAGG_RUN_INTERVAL, TRIOAGG_EXCHANGE_BINANCE_WS_URL.
 """
 
 Parse = Callable[[str], Any]
@@ -74,7 +73,7 @@ def optional_many(parse: Parse) -> Parse:
     return lambda text: many(parse)(text) if text.strip(" ,") else ()
 
 
-def number(kind: type[int] | type[float], *, least: float, most: float = math.inf) -> Parse:
+def number(kind: type[int | float], *, least: float, most: float = math.inf) -> Parse:
     """A finite number within bounds."""
 
     def parse(text: str) -> float:
@@ -103,16 +102,20 @@ def url(*schemes: str) -> Parse:
     """An address with one of the schemes and a host; a trailing slash is dropped."""
 
     def parse(text: str) -> str:
-        try:
-            parts = urlsplit(text)
-            good = parts.scheme in schemes and parts.hostname and parts.port != 0
-        except ValueError:
-            good = False
-        if not good or parts.query or parts.fragment:
+        if not _is_address(text, schemes):
             raise ValueError(f"must look like {schemes[0]}://host:port")
         return text.rstrip("/")
 
     return parse
+
+
+def _is_address(text: str, schemes: Sequence[str]) -> bool:
+    try:
+        parts = urlsplit(text)
+        there = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return there and not parts.query and not parts.fragment
 
 
 def word(text: str) -> str:
@@ -132,14 +135,20 @@ class Run:
     """What to collect, where to, and how to tell of it."""
 
     exchanges: tuple[str, ...] = key(many(one_of(exchanges.names())), ("binance",), "the exchanges to collect from")
-    symbols: tuple[str, ...] = key(many(symbol), ("BTC/USDT", "ETH/USDT"), "the markets, spelled the same on all exchanges")
+    symbols: tuple[str, ...] = key(
+        many(symbol), ("BTC/USDT", "ETH/USDT"), "the markets, spelled the same on all exchanges"
+    )
     channels: tuple[Channel, ...] = key(
         many(lambda text: Channel(one_of(Channel)(text))), (Channel.TRADES, Channel.TICKER), "trades, ticker, candles"
     )
-    interval: float = key(number(float, least=0.1), 5.0, "seconds between REST polls (tickers are polled beside their stream)")
+    interval: float = key(
+        number(float, least=0.1), 5.0, "seconds between REST polls (tickers are polled beside their stream)"
+    )
     candle: str = key(one_of(CANDLES), "1m", "the length of a candle")
     stall_timeout: float = key(
-        number(float, least=0.1), 30.0, "seconds without data on a subscribed connection before it is replaced, pings or not"
+        number(float, least=0.1),
+        30.0,
+        "seconds without data on a subscribed connection before it is replaced, pings or not",
     )
     database: str = key(word, "trioagg.db", "the SQLite file")
     sinks: tuple[str, ...] = key(optional_many(word), (), "further stores, as URLs")
@@ -216,7 +225,9 @@ def load(*, file: Path | None = None, environment: Mapping[str, str], flags: Val
     for layer in (_from_environment(environment), flags or {}):
         for section, keys in layer.items():
             values.setdefault(section, {}).update(keys)
-    records = {section: _record(section, kind, values.pop(section, {})) for section, kind in SECTIONS.items()}
+    records: dict[str, Any] = {
+        section: _record(section, kind, values.pop(section, {})) for section, kind in SECTIONS.items()
+    }
     venues = {name.removeprefix(EXCHANGE): _record(name, Venue, keys) for name, keys in values.items()}
     return Settings(**records, venues=venues)
 

@@ -1,9 +1,9 @@
 """The exchange contract: one connection to one exchange, without the connection.
 
-An adapter is pure: bytes and the time go in, events and requests come out. It knows no socket, no clock, no logging and
-no other adapter. It lives exactly as long as its connection does; a reconnect is a new object, so nothing is ever reset.
-What must outlive a connection (the day's volumes that REST tells and the stream does not) lies in the ``Board`` that
-all adapters of one exchange share.
+An adapter is pure: bytes and the time go in, events and requests come out. It knows no socket, no clock, no logging
+and no other adapter. It lives exactly as long as its connection does; a reconnect is a new object, so nothing is ever
+reset. What must outlive a connection (the day's volumes that REST tells and the stream does not) lies in
+the ``Board`` that all adapters of one exchange share.
 
 A file in this folder is one exchange, named as users name it, and holds one class ``Adapter(Exchange)``. Adding an
 exchange adds that file and ``simulator/scripts/NAME.txt``, and edits none.
@@ -14,8 +14,9 @@ The life of an adapter that streams::
        └► Fetch ──► fetched() ──► Connect                      where a token must be asked for first
     received(frame, at) ──► events, Send, Fetch, Ack, Refused, Retire
 
-An adapter that polls is the same class: its owner asks it for ``polls()`` and gives each answer to ``answered``. Owners call
-``digest`` and ``answered``, which put what cannot be understood into quarantine; adapters define ``received`` and ``fetched``.
+An adapter that polls is the same class: its owner asks it for ``polls()`` and gives each answer to ``answered``.
+Owners call ``digest`` and ``answered``, which put what cannot be understood into quarantine; adapters define
+``received`` and ``fetched``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from trioagg.errors import WireError
 
 SMALLEST = Decimal("1e-40")
 LARGEST = Decimal("1e40")
-"""No market quotes outside these; beyond them only nonsense such as ``1e999999`` waits, whose digits alone fill a disk."""
+"""No market quotes outside these; beyond lies only nonsense such as ``1e999999``, whose digits alone fill a disk."""
 
 
 def positive(*numbers: Decimal) -> None:

@@ -2,8 +2,8 @@
 
 Documentation: "REST API", "Web Socket Streams for Binance" and "Rest API: Limits" of binance-spot-api-docs.
 
-- Trades come as ``<symbol>@trade``; their ids are +1 per symbol without holes. ``m`` true: the buyer was the maker, so the
-  taker sold. ``T`` is the matching engine's time, ``E`` only the event's.
+- Trades come as ``<symbol>@trade``; their ids are +1 per symbol without holes. ``m`` true: the buyer was the maker, so
+  the taker sold. ``T`` is the matching engine's time, ``E`` only the event's.
 - The best bid and ask come as ``<symbol>@bookTicker``, which names no event type and no time; the last price and the
   day's volume are merged from REST's 24 h ticker, as long as that is fresh.
 - A subscription to an unknown symbol is acknowledged and stays silent; so symbols are checked against exchangeInfo.
@@ -41,22 +41,16 @@ from trioagg.exchanges import (
 from trioagg.exchanges._numbers import nanos, positive, quantities
 from trioagg.model import Candle, Channel, Instrument, Nanos, Side, Ticker, Trade
 
-IN_URL = 100
-"""Streams named in the URL."""
-PER_MESSAGE = 200
-"""Streams named in one SUBSCRIBE."""
-FRESH = 300 * 1_000_000_000
-"""Nanoseconds for which REST's last price and volume may stand beside a newer best bid and ask."""
+IN_URL = 100  # streams named in the URL
+PER_MESSAGE = 200  # streams named in one SUBSCRIBE
+FRESH = 300 * 1_000_000_000  # ns for which REST's last price and volume may stand beside a newer best bid and ask
 QUOTES = (
-    "USDT USDC FDUSD TUSD BUSD USDP USD1 USDS BTC ETH BNB EUR TRY BRL JPY GBP AUD DAI UAH RUB IDRT BIDR NGN ZAR PLN RON ARS MXN "
-    "COP CZK EURI AEUR XRP TRX DOGE SOL VAI PAX BKRW DOT USD"
-).split()
-"""Quote assets, for spelling a symbol that no instrument list told."""
+    "USDT USDC FDUSD TUSD BUSD USDP USD1 USDS BTC ETH BNB EUR TRY BRL JPY GBP AUD DAI UAH RUB IDRT BIDR NGN ZAR PLN "
+    "RON ARS MXN COP CZK EURI AEUR XRP TRX DOGE SOL VAI PAX BKRW DOT USD"
+).split()  # for spelling a symbol that no instrument list told
 
 
-class WireTrade(Struct, tag_field="e", tag="trade"):
-    """One trade of ``@trade``."""
-
+class _Trade(Struct, tag_field="e", tag="trade"):
     s: str
     t: int
     p: Decimal
@@ -65,7 +59,7 @@ class WireTrade(Struct, tag_field="e", tag="trade"):
     m: bool
 
 
-class WireQuote(Struct):
+class _Quote(Struct):
     """Best bid and ask of ``@bookTicker``: no event type, no time."""
 
     s: str
@@ -75,9 +69,7 @@ class WireQuote(Struct):
     A: Decimal
 
 
-class WireDay(Struct, tag_field="e", tag="24hrTicker"):
-    """The day's figures of ``@ticker``."""
-
+class _Day(Struct, tag_field="e", tag="24hrTicker"):
     s: str
     E: int
     c: Decimal
@@ -88,7 +80,7 @@ class WireDay(Struct, tag_field="e", tag="24hrTicker"):
     v: Decimal
 
 
-class WireCandle(Struct):
+class _Candle(Struct):
     """The ``k`` of ``@kline_…``; ``x``: closed."""
 
     t: int
@@ -101,14 +93,12 @@ class WireCandle(Struct):
     x: bool
 
 
-class WireKline(Struct, tag_field="e", tag="kline"):
-    """One state of one candle."""
-
+class _Kline(Struct, tag_field="e", tag="kline"):
     s: str
-    k: WireCandle
+    k: _Candle
 
 
-class Envelope(Struct):
+class _Envelope(Struct):
     """Whatever comes: a combined frame, a bare event, an acknowledgement or an error."""
 
     stream: str = ""
@@ -123,7 +113,7 @@ class Envelope(Struct):
     msg: str = ""
 
 
-class RestDay(Struct):
+class _RestDay(Struct):
     """One symbol of ``/api/v3/ticker/24hr``; the MINI form lacks bid and ask."""
 
     symbol: str
@@ -136,9 +126,7 @@ class RestDay(Struct):
     askQty: Decimal | None = None
 
 
-class RestTrade(Struct):
-    """One trade of ``/api/v3/trades`` and ``/api/v3/historicalTrades``."""
-
+class _RestTrade(Struct):
     id: int
     price: Decimal
     qty: Decimal
@@ -146,7 +134,7 @@ class RestTrade(Struct):
     isBuyerMaker: bool
 
 
-class RestCandle(Struct, array_like=True):
+class _RestCandle(Struct, array_like=True):
     """The first seven columns of ``/api/v3/klines``."""
 
     open_time: int
@@ -158,7 +146,7 @@ class RestCandle(Struct, array_like=True):
     close_time: int
 
 
-class RestFilter(Struct):
+class _RestFilter(Struct):
     """One trading rule; the two that matter are found by ``filterType``."""
 
     filterType: str
@@ -166,31 +154,27 @@ class RestFilter(Struct):
     stepSize: Decimal = Decimal(0)
 
 
-class RestSymbol(Struct):
-    """One symbol of ``/api/v3/exchangeInfo``."""
-
+class _RestSymbol(Struct):
     symbol: str
     status: str
     baseAsset: str
     quoteAsset: str
-    filters: list[RestFilter] = []
+    filters: list[_RestFilter] = []
 
 
-class RestInfo(Struct):
-    """``/api/v3/exchangeInfo``."""
-
-    symbols: list[RestSymbol]
+class _RestInfo(Struct):
+    symbols: list[_RestSymbol]
 
 
-_envelope = msgspec.json.Decoder(Envelope)
-_trade = msgspec.json.Decoder(WireTrade)
-_quote = msgspec.json.Decoder(WireQuote)
-_day = msgspec.json.Decoder(WireDay)
-_kline = msgspec.json.Decoder(WireKline)
-_rest_days = msgspec.json.Decoder(RestDay | list[RestDay])
-_rest_trades = msgspec.json.Decoder(list[RestTrade])
-_rest_candles = msgspec.json.Decoder(list[RestCandle])
-_rest_info = msgspec.json.Decoder(RestInfo)
+_envelope = msgspec.json.Decoder(_Envelope)
+_trade = msgspec.json.Decoder(_Trade)
+_quote = msgspec.json.Decoder(_Quote)
+_day = msgspec.json.Decoder(_Day)
+_kline = msgspec.json.Decoder(_Kline)
+_rest_days = msgspec.json.Decoder(_RestDay | list[_RestDay])
+_rest_trades = msgspec.json.Decoder(list[_RestTrade])
+_rest_candles = msgspec.json.Decoder(list[_RestCandle])
+_rest_info = msgspec.json.Decoder(_RestInfo)
 
 UNUSED = (
     "aggTrade blockTrade 24hrMiniTicker miniTicker avgPrice depthUpdate depth depth5 depth10 depth20 "
@@ -204,7 +188,6 @@ UNUSED_PATHS = (
 STREAMS = {Channel.TRADES: "trade", Channel.TICKER: "bookTicker"}
 
 Route = Callable[[bytes | Raw, Nanos], Sequence[Output]]
-"""What makes events of one kind of payload."""
 
 
 class Adapter(Exchange):
@@ -356,7 +339,7 @@ class Adapter(Exchange):
     def _unused(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
         return ()
 
-    def _rest_day(self, day: RestDay, at: Nanos) -> Ticker:
+    def _rest_day(self, day: _RestDay, at: Nanos) -> Ticker:
         quantities(day.bidPrice, day.bidQty, day.askPrice, day.askQty, day.lastPrice, day.volume)
         symbol = self._symbol(day.symbol)
         self.feed.board[symbol] = Daily(day.lastPrice, day.volume, at)
@@ -364,20 +347,20 @@ class Adapter(Exchange):
         return Ticker("binance", symbol, *sides, day.lastPrice, day.volume, nanos(day.closeTime), at)
 
 
-def _bare_kind(envelope: Envelope) -> str:
+def _bare_kind(envelope: _Envelope) -> str:
     """The kind of a frame that came without a stream's name; empty for a reply."""
     if envelope.lastUpdateId is not UNSET:
         return "depth"
     return envelope.e or ("bookTicker" if envelope.u is not UNSET else "")
 
 
-def _reply(envelope: Envelope) -> Ack | Refused:
-    if envelope.error is not UNSET:
-        return Refused(f"request {envelope.id}: {bytes(envelope.error).decode(errors='replace')[:200]}")
-    if envelope.code is not UNSET:
-        return Refused(f"request {envelope.id}: {envelope.msg[:200]} ({envelope.code})")
-    if envelope.result is not UNSET:
-        return Ack(f"request {envelope.id}")
+def _reply(reply: _Envelope) -> Ack | Refused:
+    if reply.error is not UNSET:
+        return Refused(f"request {reply.id}: {bytes(reply.error).decode(errors='replace')[:200]}")
+    if reply.code is not UNSET:
+        return Refused(f"request {reply.id}: {reply.msg[:200]} ({reply.code})")
+    if reply.result is not UNSET:
+        return Ack(f"request {reply.id}")
     raise WireError("unknown message kind")
 
 
@@ -387,7 +370,7 @@ def _named(query: Mapping[str, str], key: str) -> str:
     return query[key]
 
 
-def _instrument(symbol: RestSymbol) -> Instrument:
+def _instrument(symbol: _RestSymbol) -> Instrument:
     rules = {rule.filterType: rule for rule in symbol.filters}
     ticks, lots = rules.get("PRICE_FILTER"), rules.get("LOT_SIZE")
     return Instrument(
@@ -404,13 +387,13 @@ def _instrument(symbol: RestSymbol) -> Instrument:
     )
 
 
-def _rest_trade(symbol: str, trade: RestTrade, at: Nanos) -> Trade:
+def _rest_trade(symbol: str, trade: _RestTrade, at: Nanos) -> Trade:
     positive(trade.price, trade.qty)
     side: Side = "sell" if trade.isBuyerMaker else "buy"
     return Trade("binance", symbol, trade.id, trade.price, trade.qty, side, nanos(trade.time), at)
 
 
-def _rest_candle(symbol: str, interval: str, c: RestCandle, at: Nanos) -> Candle:
+def _rest_candle(symbol: str, interval: str, c: _RestCandle, at: Nanos) -> Candle:
     positive(c.open, c.high, c.low, c.close)
     quantities(c.volume)
     prices = (c.open, c.high, c.low, c.close, c.volume)

@@ -1,7 +1,7 @@
 """Gaps in numbers that an exchange counts up by one: trades of Binance and others.
 
-What is stored of one market is a set of ids; what lies between its lowest and its highest and is not in it, is missing. Ids that
-come late, twice or out of order are no gaps once they are there; ids before the lowest widen the range.
+What is stored of one market is a set of ids; what lies between its lowest and its highest and is not in it, is missing.
+Ids that come late, twice or out of order are no gaps once they are there; ids before the lowest widen the range.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = 5.0
 """Seconds that the streams wait for the instrument list; after that, symbols are spelled by rule and checked later."""
-HINT = "; offline? `trioagg run --simulated` needs no network"
+HINT = {"offline": "`trioagg run --simulated` needs no network"}
 
 
 @define
@@ -44,22 +44,34 @@ class Roll:
 
 
 @frozen
+class Place:
+    """What the feeds of all exchanges share.
+
+    Attributes:
+        intake: takes what they receive.
+        describe: keeps what is known of instruments.
+    """
+
+    http: Http
+    intake: Intake
+    stamps: Stamps
+    roll: Roll
+    describe: Callable[[Sequence[Instrument]], Awaitable[None]]
+
+
+@frozen
 class Feeds:
     """Everything that the feeds of one exchange need.
 
     Attributes:
-        describe: keeps what is known of instruments.
-        hint: what to add to the first failure's line.
+        hint: what to add to a failure's line: a way out, the first time.
     """
 
     adapter: type[Exchange]
     settings: Settings
     rest: Rest
-    intake: Intake
-    stamps: Stamps
-    roll: Roll
-    describe: Callable[[Sequence[Instrument]], Awaitable[None]]
-    hint: Callable[[], str]
+    place: Place
+    hint: Callable[[], Mapping[str, str]]
 
     async def run(self) -> None:
         """Collect until cancelled.
@@ -71,7 +83,7 @@ class Feeds:
         listed = await self._list_soon()
         known = self._known(listed) if listed else list(self.settings.run.symbols)
         if listed:
-            await self.describe([item for item in listed if item.symbol in known])
+            await self.place.describe([item for item in listed if item.symbol in known])
         feed = self._feed(known, listed or [])
         async with trio.open_nursery() as nursery:
             if listed is None:
@@ -93,9 +105,9 @@ class Feeds:
                     log.warning("no instrument list; going on with symbols as spelled", reason=str(error))
                     return None
                 except TrioaggError as error:
-                    log.warning(f"cannot be reached; trying on{self.hint()}", reason=str(error))
+                    log.warning("cannot be reached; trying on", reason=str(error), **self.hint())
                     return None
-        log.warning(f"cannot be reached; trying on{self.hint()}", reason=f"no instrument list in {PATIENCE:g} s")
+        log.warning("cannot be reached; trying on", reason=f"no instrument list in {PATIENCE:g} s", **self.hint())
         return None
 
     async def _list_later(self) -> None:
@@ -106,17 +118,17 @@ class Feeds:
             except TrioaggError as error:
                 log.warning("still no instrument list", reason=str(error))
             else:
-                await self.describe([item for item in listed if item.symbol in self.settings.run.symbols])
+                await self.place.describe([item for item in listed if item.symbol in self.settings.run.symbols])
                 self._known(listed)
                 return
 
     async def _list(self) -> list[Instrument]:
         listed: list[Instrument] = []
         for fetch in self.adapter.listing():
-            url, body, at = await self.rest.ask(fetch, attempts=1)
-            self.intake.note(self.adapter.name, url, body, at)
+            answer = await self.rest.ask(fetch, attempts=1)
+            self.place.intake.note(answer)
             try:
-                listed += self.adapter.instruments(fetch, body)
+                listed += self.adapter.instruments(fetch, answer.payload)
             except GARBLED as error:
                 raise WireError(f"{fetch.path}: {reason(error)}") from None
         return listed
@@ -135,7 +147,7 @@ class Feeds:
 
     def _unknown(self, symbol: str, there: Iterable[str]) -> None:
         message = f"{self.adapter.name} has no symbol {symbol!r}; {_nearest(symbol, there)}"
-        if self.roll.lacks(self.adapter.name, symbol):
+        if self.place.roll.lacks(self.adapter.name, symbol):
             raise SettingsError(message)
         log.error(message)
 
@@ -153,7 +165,7 @@ class Feeds:
 
     async def _poll(self, feed: Feed, fetch: Fetch) -> None:
         structlog.contextvars.bind_contextvars(connection="rest")
-        live = partial(poll, self.adapter(feed), fetch, rest=self.rest, intake=self.intake)
+        live = partial(poll, self.adapter(feed), fetch, rest=self.rest, intake=self.place.intake)
         await supervise(live, self._attempts(), hint=self.hint)
 
     async def _stream(self, feed: Feed, some: Sequence[Subscription], number: int) -> None:
@@ -165,8 +177,8 @@ class Feeds:
             ws_url=venue.ws_url or self.adapter.ws_url,
             stall_timeout=self.settings.run.stall_timeout,
             rest=self.rest,
-            intake=self.intake,
-            stamps=self.stamps,
+            intake=self.place.intake,
+            stamps=self.place.stamps,
         )
         await supervise(stream.live, self._attempts(), hint=self.hint)
 
@@ -175,30 +187,21 @@ class Feeds:
         return Attempts(Backoff(retry.reconnect_delay, retry.max_delay))
 
 
-def feeds_of(
-    name: str,
-    settings: Settings,
-    *,
-    http: Http,
-    intake: Intake,
-    stamps: Stamps,
-    roll: Roll,
-    describe: Callable[[Sequence[Instrument]], Awaitable[None]],
-    hint: bool,
-) -> Feeds:
-    """The feeds of one exchange under the user's settings; ``hint``: name the built-in exchange at the first failure."""
+def feeds_of(name: str, settings: Settings, place: Place, *, hint: bool) -> Feeds:
+    """The feeds of one exchange under the user's settings.
+
+    Args:
+        hint: whether the first failure's line names the built-in exchange.
+    """
     adapter = load(name)
     venue = settings.venue(name)
     hints = [HINT] if hint else []
     return Feeds(
         adapter=adapter,
         settings=settings,
-        rest=rest_of(adapter, venue, settings.retry, http=http, stamps=stamps),
-        intake=intake,
-        stamps=stamps,
-        roll=roll,
-        describe=describe,
-        hint=lambda: hints.pop() if hints else "",
+        rest=rest_of(adapter, venue, settings.retry, http=place.http, stamps=place.stamps),
+        place=place,
+        hint=lambda: hints.pop() if hints else {},
     )
 
 

@@ -1,8 +1,8 @@
 """The channels between stages: batches move, messages are counted.
 
 A Trio memory channel counts the things in it; here those are lists, and a list may hold one message or a thousand. So a
-flow bounds the messages: whoever puts a batch waits until the number waiting is below the bound again. Putting itself never waits:
-a batch that a task holds when it is cancelled is already in the flow, and nothing is lost on the way.
+flow bounds the messages: whoever puts a batch waits until the number waiting is below the bound again. Putting itself
+never waits: a batch that a task holds when it is cancelled is already in the flow, and nothing is lost on the way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import trio
 from attrs import define, field
@@ -115,8 +115,8 @@ class Outlet(Generic[T]):
         return batch
 
 
-def flow(kind: type[T], name: str, capacity: int) -> tuple[Inlet[T], Outlet[T]]:
-    """A channel of batches of one kind of message that holds about ``capacity`` of them."""
+def flow(name: str, capacity: int) -> tuple[Inlet[Any], Outlet[Any]]:
+    """A channel of batches that holds about ``capacity`` messages."""
     gauge = Gauge(name, capacity)
-    send, receive = trio.open_memory_channel[Sequence[T]](math.inf)  # the gauge bounds it
+    send, receive = trio.open_memory_channel[Sequence[Any]](math.inf)  # the gauge bounds it
     return Inlet(gauge, send), Outlet(gauge, receive)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import get_args
+from typing import cast, get_args
 
 import structlog
 from attrs import define, field
 
 from trioagg.exchanges import Action, Exchange, Fetch, Output
-from trioagg.model import Event, Nanos, Quarantined
+from trioagg.model import Event, Quarantined
 from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
 from trioagg.transport.capture import Captured
+from trioagg.transport.frames import Frames
 
 log = structlog.get_logger(__name__)
 
-ACTIONS = frozenset(get_args(Action))
+ACTIONS: tuple[type[Action], ...] = get_args(Action)
 
 
 @define(eq=False)
@@ -40,30 +41,30 @@ class Intake:
     keep: Callable[[Event], bool] | None = None
     _reported: set[tuple[str, str]] = field(factory=set)
 
-    def frames(self, adapter: Exchange, source: str, payloads: Sequence[bytes], at: Nanos) -> tuple[int, list[Action]]:
-        """Take a batch of frames, the i-th of which arrived at ``at + i``.
+    def frames(self, adapter: Exchange, source: str, frames: Frames) -> tuple[int, list[Action]]:
+        """Take what one read brought.
 
         Returns:
             How many events they were, and what the adapter wants done.
         """
         if self.captures:
-            lines = [Captured(adapter.name, at + i, source, payload) for i, payload in enumerate(payloads)]
-            self.captures.put(lines)
-        return self._put(adapter.digest(payloads, at))
+            numbered = enumerate(frames.payloads, frames.at)
+            self.captures.put([Captured(adapter.name, at, source, payload) for at, payload in numbered])
+        return self._put(adapter.digest(frames.payloads, frames.at))
 
-    def answer(self, adapter: Exchange, source: str, fetch: Fetch, body: bytes, at: Nanos) -> list[Action]:
+    def answer(self, adapter: Exchange, fetch: Fetch, answer: Captured) -> list[Action]:
         """Take the answer to a request.
 
         Returns:
             What the adapter wants done.
         """
-        self.note(adapter.name, source, body, at)
-        return self._put(adapter.answered(fetch, body, at))[1]
+        self.note(answer)
+        return self._put(adapter.answered(fetch, answer.payload, answer.received))[1]
 
-    def note(self, exchange: str, source: str, body: bytes, at: Nanos) -> None:
-        """Record an answer that holds no events."""
+    def note(self, answer: Captured) -> None:
+        """Record an answer, which may hold no events."""
         if self.captures:
-            self.captures.put([Captured(exchange, at, source, body)])
+            self.captures.put([answer])
 
     async def room(self) -> None:
         """Wait until every flow is below its bound."""
@@ -81,15 +82,12 @@ class Intake:
 
     def _put(self, out: list[Output]) -> tuple[int, list[Action]]:
         kinds = set(map(type, out))
-        if kinds & ACTIONS:
-            actions = [item for item in out if type(item) in ACTIONS]
-            events = [item for item in out if type(item) not in ACTIONS]
-        else:
-            actions, events = [], out
+        actions = [item for item in out if isinstance(item, ACTIONS)] if kinds & set(ACTIONS) else []
+        events = cast(list[Event], [item for item in out if not isinstance(item, ACTIONS)] if actions else out)
         if Quarantined in kinds:
             self._report(events)
         if self.keep:
-            events = list(filter(self.keep, events))
+            events = [event for event in events if self.keep(event)]
         self.tally.received += len(events)
         for inlet in self.sinks:
             inlet.put(events)

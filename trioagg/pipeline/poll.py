@@ -19,11 +19,11 @@ async def poll(adapter: Exchange, fetch: Fetch, *, rest: Rest, intake: Intake) -
     due = trio.current_time()
     while True:
         try:
-            url, body, at = await rest.ask(fetch)
+            answer = await rest.ask(fetch)
         except LinkError as error:
             log.warning("poll failed; going on", path=fetch.path.partition("?")[0], reason=str(error))
         else:
-            intake.answer(adapter, url, fetch, body, at)
+            intake.answer(adapter, fetch, answer)
             await intake.room()
         late = trio.current_time() - due
         due += every * (late // every + 1)

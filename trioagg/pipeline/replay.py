@@ -19,6 +19,7 @@ from trioagg.pipeline.run import open_sinks, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings
 from trioagg.transport.capture import Captured, Torn, read
+from trioagg.transport.frames import Frames
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +104,7 @@ class Player:
             self._answer(self._adapter(line.exchange), line)
         else:
             adapter = self._adapter(line.exchange)
-            self.intake.frames(adapter, line.source, [line.payload], line.received)
+            self.intake.frames(adapter, line.source, Frames(line.received, [line.payload]))
 
     def _answer(self, adapter: Exchange, line: Captured) -> None:
         url = urlsplit(line.source)
@@ -111,7 +112,7 @@ class Player:
         if fetch.path.partition("?")[0] in {listing.path.partition("?")[0] for listing in adapter.listing()}:
             self._listing(adapter, fetch, line.payload)
         else:
-            self.intake.answer(adapter, line.source, fetch, line.payload, line.received)
+            self.intake.answer(adapter, fetch, line)
 
     def _listing(self, adapter: Exchange, fetch: Fetch, body: bytes) -> None:
         """An instrument list in the capture: from here on it tells the symbols' spelling."""

@@ -7,47 +7,42 @@ from attrs import evolve, frozen
 
 from trioagg.errors import LinkError
 from trioagg.exchanges import Exchange, Fetch
-from trioagg.model import Nanos
 from trioagg.settings import Retry, Venue
 from trioagg.transport.backoff import Backoff
 from trioagg.transport.budget import Gate
+from trioagg.transport.capture import Captured
 from trioagg.transport.clock import Stamps
 from trioagg.transport.http import Http, Policy
-
 
 log = structlog.get_logger(__name__)
 
 
 @frozen
 class Rest:
-    """Asks one exchange.
+    """Asks one exchange, whose paths are put behind ``base``."""
 
-    Attributes:
-        base: the address that paths are put behind.
-    """
-
+    exchange: str
     base: str
     _http: Http
     _gate: Gate
     _policy: Policy
     _stamps: Stamps
 
-    async def ask(self, fetch: Fetch, *, attempts: int | None = None) -> tuple[str, bytes, Nanos]:
-        """Send a request when the exchange's limits allow it.
+    async def ask(self, fetch: Fetch, *, attempts: int | None = None) -> Captured:
+        """Send a request when the exchange's limits allow it, and wait for the answer.
 
         Args:
             attempts: tries, if not as many as the settings say.
-
-        Returns:
-            The full URL, the answer's body, and when it arrived.
 
         Raises:
             LinkError: it failed as often as the settings allow.
         """
         url = self.base + fetch.path
         policy = evolve(self._policy, attempts=attempts) if attempts else self._policy
-        answer = await self._http.fetch(url, gate=self._gate, weight=fetch.weight, body=fetch.body, policy=policy, on_retry=_tell)
-        return url, answer.body, self._stamps.take()
+        answer = await self._http.fetch(
+            url, gate=self._gate, weight=fetch.weight, body=fetch.body, policy=policy, on_retry=_tell
+        )
+        return Captured(self.exchange, self._stamps.take(), url, answer.body)
 
 
 def _tell(error: LinkError, wait: float) -> None:
@@ -69,4 +64,4 @@ def rest_of(adapter: type[Exchange], venue: Venue, retry: Retry, *, http: Http, 
         used_header=limits.used_header,
         cooldown=limits.cooldown,
     )
-    return Rest(venue.rest_url or adapter.rest_url, http, gate, policy, stamps)
+    return Rest(adapter.name, venue.rest_url or adapter.rest_url, http, gate, policy, stamps)

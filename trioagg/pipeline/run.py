@@ -9,8 +9,8 @@
     └── writers               one task per sink, and the recorder
         └── producers         one task per exchange; each holds its pollers and its streams under supervisors
 
-Stopping is the tree itself: when the producers end, by signal, duration or error, the flows are closed; the writers store what is in
-them and return; then nothing is left that the root waits for.
+Stopping is the tree itself: when the producers end, by signal, duration or error, the flows are closed; the writers
+store what is in them and return; then nothing is left that the root waits for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from attrs import evolve, frozen
 from trioagg import sinks
 from trioagg.model import Event
 from trioagg.pipeline.display import Display
-from trioagg.pipeline.feeds import Roll, check_channels, feeds_of
+from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
 from trioagg.pipeline.flow import Inlet, flow
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.record import record
@@ -79,15 +79,16 @@ async def run(job: Job) -> Outcome:
         display = Display(Path(run.database), run.exchanges, run.symbols)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
-        async with storing(stores, settings, outcome, folder=job.record) as intake:
-            async with trio.open_nursery() as producers:
-                root.start_soon(_obey_signals, producers.cancel_scope, root.cancel_scope)
-                if job.duration is not None:
-                    producers.cancel_scope.deadline = trio.current_time() + job.duration
-                shared = {"http": http, "intake": intake, "stamps": Stamps(), "roll": Roll(len(run.exchanges))}
-                for name in run.exchanges:
-                    feeds = feeds_of(name, settings, **shared, describe=stores[0].describe, hint=not job.simulated)
-                    producers.start_soon(feeds.run)
+        async with (
+            storing(stores, settings, outcome, folder=job.record) as intake,
+            trio.open_nursery() as producers,
+        ):
+            root.start_soon(_obey_signals, producers.cancel_scope, root.cancel_scope)
+            if job.duration is not None:
+                producers.cancel_scope.deadline = trio.current_time() + job.duration
+            place = Place(http, intake, Stamps(), Roll(len(run.exchanges)), stores[0].describe)
+            for name in run.exchanges:
+                producers.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)
         if job.display:
             await display.draw()
         root.cancel_scope.cancel()
@@ -115,7 +116,7 @@ async def storing(
     async with trio.open_nursery() as writers:
         inlets: list[Inlet[Event]] = []
         for number, (store, tally) in enumerate(zip(stores, tallies, strict=True)):
-            inlet, outlet = flow(object, f"sink-{number}", settings.buffers.channel)
+            inlet, outlet = flow(f"sink-{number}", settings.buffers.channel)
             inlets.append(inlet)
             writers.start_soon(Writer(outlet, store, tally, settings.buffers).run)
         captures = _recording(writers, folder, settings.buffers.channel, outcome.problems) if folder else None
@@ -131,7 +132,7 @@ async def storing(
 
 
 def _recording(writers: trio.Nursery, folder: Path, capacity: int, problems: list[str]) -> Inlet[Captured]:
-    inlet, outlet = flow(Captured, "recorder", capacity)
+    inlet, outlet = flow("recorder", capacity)
     writers.start_soon(record, outlet, folder, problems)
     return inlet
 

@@ -66,8 +66,7 @@ class Stream:
                 case Connect(path):
                     return path if "://" in path else self.ws_url + path
                 case Fetch() as fetch:
-                    url, body, at = await self.rest.ask(fetch)
-                    todo.extend(self.intake.answer(adapter, url, fetch, body, at))
+                    todo.extend(self.intake.answer(adapter, fetch, await self.rest.ask(fetch)))
         raise LinkError("the exchange named no address to connect to")
 
 
@@ -85,7 +84,7 @@ class _Connection:
         with trio.CancelScope(deadline=trio.current_time() + stall) as watchdog:
             while True:
                 frames = await socket.receive()
-                count, actions = self.stream.intake.frames(self.adapter, self.url, frames.payloads, frames.at)
+                count, actions = self.stream.intake.frames(self.adapter, self.url, frames)
                 self.act(actions)
                 await self.stream.intake.room()
                 if count:
@@ -108,8 +107,7 @@ class _Connection:
                     raise LinkError(reason)
 
     async def _fetch(self, fetch: Fetch) -> None:
-        url, body, at = await self.stream.rest.ask(fetch)
-        self.act(self.stream.intake.answer(self.adapter, url, fetch, body, at))
+        self.act(self.stream.intake.answer(self.adapter, fetch, await self.stream.rest.ask(fetch)))
         await self.stream.intake.room()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 import trio
@@ -13,7 +13,9 @@ from trioagg.transport.backoff import Attempts
 log = structlog.get_logger(__name__)
 
 
-async def supervise(live: Callable[[], Awaitable[None]], attempts: Attempts, *, hint: Callable[[], str]) -> None:
+async def supervise(
+    live: Callable[[], Awaitable[None]], attempts: Attempts, *, hint: Callable[[], Mapping[str, str]]
+) -> None:
     """Run ``live`` for ever.
 
     A ``LinkError`` is the link's; any other exception is a bug: logged with its traceback and fenced to this feed.
@@ -36,6 +38,6 @@ async def supervise(live: Callable[[], Awaitable[None]], attempts: Attempts, *, 
             log.error("a feed failed on a bug; it alone is restarted", exc_info=first(group))
         lasted = trio.current_time() - began
         delay = max(attempts.failed(lasted), silence)
-        told = "" if lasted >= attempts.healthy else hint()
-        log.warning("connecting again" + told, reason=reason, after=f"{lasted:.1f} s", wait=f"{delay:.1f} s")
+        told = {} if lasted >= attempts.healthy else hint()
+        log.warning("connecting again", reason=reason, after=f"{lasted:.1f} s", wait=f"{delay:.1f} s", **told)
         await trio.sleep(delay)

@@ -7,7 +7,7 @@ from attrs import asdict, define, field
 
 @define
 class Tally:
-    """Counts of events, for which ``received = stored + duplicates + quarantined + conflated + lost`` holds at every stop.
+    """Counts of events: ``received = stored + duplicates + quarantined + conflated + lost`` holds at every stop.
 
     Attributes:
         received: normalised events, and each quarantined frame as one.

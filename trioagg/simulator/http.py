@@ -26,14 +26,14 @@ async def converse(
         raw = bytearray(link.trailing_data[0])
         request = await _head(stream, link, raw)
         if request is None:
-            return
+            return None
         target = request.target.decode("latin-1")
         if dict(request.headers).get(b"upgrade", b"").lower() == b"websocket":
             return await upgrade(target, bytes(raw))
         await _skip_body(stream, link, raw)
         await _send(stream, link, request, answer(_told(request)))
         if link.our_state is h11.MUST_CLOSE or link.their_state is not h11.DONE:
-            return
+            return None
         link.start_next_cycle()
 
 

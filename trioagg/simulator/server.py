@@ -111,7 +111,7 @@ async def _client(houses: Mapping[str, House], stream: trio.SocketStream) -> Non
         try:
             await http.converse(stream, partial(_answer, houses), partial(_upgrade, houses, stream))
         except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
-            return
+            return None
 
 
 def _find(houses: Mapping[str, House], target: str) -> tuple[House | None, str]:

@@ -29,7 +29,7 @@ from attrs import asdict, define, field
 
 from trioagg.errors import SettingsError
 from trioagg.exchanges import Output
-from trioagg.model import Quarantined
+from trioagg.model import Instrument, Quarantined
 
 MARKS = ("~", ">>", ">", "<<", "<", "=", "!")
 
@@ -105,7 +105,7 @@ def parse(text: str) -> Transcript:
     return Transcript(feed, steps)
 
 
-def describe(item: Output) -> str:
+def describe(item: Output | Instrument) -> str:
     """An event or action as a transcript writes it: its kind, then every field that is there."""
     if isinstance(item, Quarantined):
         return f"quarantined {item.reason}"

@@ -23,7 +23,7 @@ _GOODBYE = 0.5  # seconds for a client to answer our close frame
 _PONG = 60.0  # seconds for a client to answer a ping
 
 
-async def converse(house: House, stream: trio.SocketStream, target: str, early: bytes) -> None:
+async def converse(house: House, stream: trio.abc.Stream, target: str, early: bytes) -> None:
     """Serve one WebSocket connection until either side ends it."""
     line = Line(stream, early, house.pace)
     async with trio.open_nursery() as guard, trio.open_nursery() as nursery:
@@ -50,7 +50,7 @@ class Connection:
     """One open WebSocket."""
 
     def __init__(
-        self, house: House, stream: trio.SocketStream, line: Line, socket: WebSocketConnection, session: Session
+        self, house: House, stream: trio.abc.Stream, line: Line, socket: WebSocketConnection, session: Session
     ) -> None:
         self._house, self._stream, self._line, self._socket, self._session = house, stream, line, socket, session
         self._opened = house.clock.elapsed()

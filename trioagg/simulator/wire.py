@@ -35,7 +35,7 @@ class Line(trio.abc.Stream):
         pace: tells the bytes per second that may be sent now.
     """
 
-    def __init__(self, stream: trio.SocketStream, early: bytes, pace: Callable[[], float]) -> None:
+    def __init__(self, stream: trio.abc.Stream, early: bytes, pace: Callable[[], float]) -> None:
         self.lock = trio.Lock()
         self.torn = False
         self._stream, self._early, self._pace = stream, early, pace
@@ -74,7 +74,8 @@ class Line(trio.abc.Stream):
         await self._stream.aclose()
 
 
-async def reset(stream: trio.SocketStream) -> None:
+async def reset(stream: trio.abc.Stream) -> None:
     """End a TCP connection with a reset instead of an orderly end."""
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if isinstance(stream, trio.SocketStream):
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await trio.aclose_forcefully(stream)

@@ -1,7 +1,7 @@
 """The sink contract: where events become durable.
 
-A file in this folder is one kind of sink, named as the scheme of its URLs (``sqlite:///path``), and has one async context
-manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its file and edits none.
+A file in this folder is one kind of sink, named as the scheme of its URLs (``sqlite:///path``), and has one async
+context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its file and edits none.
 """
 
 from __future__ import annotations

@@ -150,12 +150,13 @@ def _log_ahead(db: Database, patience: float) -> None:
     while True:
         try:
             db.execute("PRAGMA journal_mode = WAL")
-            return
         except sqlite3.OperationalError:
             # Of two that make one file at a time SQLite refuses one at once, without its own waiting.
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.01)
+        else:
+            return
 
 
 def _pragma(db: Database, name: str) -> int:

@@ -2,8 +2,8 @@
 
 JSON Lines, gzipped or not, one frame or REST answer a line in the order received: ``exchange``, ``received``
 (nanoseconds UTC), ``source`` (the WebSocket's address, or the request's full URL), and ``payload`` (text) or
-``payload_base64``. One file per exchange and UTC hour of arrival; it carries the ending ``.part`` while it grows, and its
-name without that once it is complete. No file is ever overwritten.
+``payload_base64``. One file per exchange and UTC hour of arrival; it carries the ending ``.part`` while it grows, and
+its name without that once it is complete. No file is ever overwritten.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import gzip
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import IO
 
 import msgspec
 from attrs import define, field, frozen
@@ -95,7 +94,7 @@ def read(path: Path) -> Iterator[Captured | Torn]:
 
 
 @contextmanager
-def open_capture(path: Path) -> Iterator[IO[bytes]]:
+def open_capture(path: Path) -> Iterator[Iterable[bytes]]:
     """A capture's lines, decompressed if need be: told by its first bytes, whatever its name."""
     with path.open("rb") as file:
         if file.peek(2)[:2] != b"\x1f\x8b":
@@ -105,7 +104,7 @@ def open_capture(path: Path) -> Iterator[IO[bytes]]:
                 yield unzipped
 
 
-def _lines(file: IO[bytes], path: Path) -> Iterator[bytes | Torn]:
+def _lines(file: Iterable[bytes], path: Path) -> Iterator[bytes | Torn]:
     try:
         yield from file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -187,7 +187,7 @@ class Http:
             except LinkError:
                 gate.failed(started)
                 raise
-            _judge(_host(request), answer, started, gate, policy)
+            _judge(_host(request), answer, started=started, gate=gate, policy=policy)
             return answer
 
     async def _exchange(self, request: httpx.Request, gate: Gate, policy: Policy) -> Answer:
@@ -288,7 +288,7 @@ def _heed(status: int, headers: Mapping[str, str], gate: Gate, policy: Policy) -
         gate.closed_for(seconds)
 
 
-def _judge(host: str, answer: Answer, started: float, gate: Gate, policy: Policy) -> None:
+def _judge(host: str, answer: Answer, *, started: float, gate: Gate, policy: Policy) -> None:
     """Tell the gate whether the host is well, and raise what the answer means for the request."""
     reason = f"{host} answered {answer.status}{_spoken(answer.body)}"
     if answer.status in policy.cooldown:

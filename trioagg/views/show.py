@@ -34,7 +34,9 @@ def show(
     _print(table.render(found, kind, form))
 
 
-def show_on(path: Path, kind: str, form: table.Format, *, exchanges: Sequence[str], symbols: Sequence[str], limit: int) -> None:
+def show_on(
+    path: Path, kind: str, form: table.Format, *, exchanges: Sequence[str], symbols: Sequence[str], limit: int
+) -> None:
     """Print the newest rows, and then those that come, until interrupted.
 
     Raises:

@@ -44,8 +44,8 @@ def render(rows: Sequence[Row], kind: str, form: Format = "table", *, header: bo
     if form == "json":
         return "\n".join(json.dumps(_encodable(row), ensure_ascii=False) for row in rows)
     if form == "csv":
-        return _csv(rows, COLUMNS[kind], header)
-    return _table(rows, kind, header)
+        return _csv(rows, COLUMNS[kind], header=header)
+    return _table(rows, kind, header=header)
 
 
 def summary_table(quotes: Sequence[Quote], now: Nanos) -> str:
@@ -89,18 +89,18 @@ def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:
     return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
-def _table(rows: Sequence[Row], kind: str, header: bool) -> str:
+def _table(rows: Sequence[Row], kind: str, *, header: bool) -> str:
     names = COLUMNS[kind]
     titles = [name.replace("_", " ") for name in names]
     if not rows:
         return f"{'  '.join(titles)}\n(no {kind} stored yet)" if header else ""
     from pandas import DataFrame
 
-    cells = [[_cell(row[name], name in TIMES[kind]) for name in names] for row in rows]
+    cells = [[_cell(row[name], is_time=name in TIMES[kind]) for name in names] for row in rows]
     return str(DataFrame(cells, columns=titles, dtype=object).to_string(index=False, header=header))
 
 
-def _cell(value: object, is_time: bool) -> str:
+def _cell(value: object, *, is_time: bool) -> str:
     if value is None:
         return UNKNOWN
     if is_time and isinstance(value, int):
@@ -115,7 +115,7 @@ def _instant(nanos: Nanos) -> str:
     return datetime.fromtimestamp(nanos // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{nanos // 10**6 % 1000:03}Z"
 
 
-def _csv(rows: Sequence[Row], names: Sequence[str], header: bool) -> str:
+def _csv(rows: Sequence[Row], names: Sequence[str], *, header: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if header:
