@@ -252,3 +252,61 @@ async def test_a_real_recording_comes_through_digit_for_digit(tmp_path: Path, ca
     assert [
         (row["trade_id"], Decimal(row["price"]), Decimal(row["amount"]), row["side"], row["timestamp"]) for row in found
     ] == wanted
+
+
+async def test_what_the_stream_skips_is_in_the_ledger(tmp_path: Path) -> None:
+    """Exactly the ids that were not received are named, and the recording lacks them too."""
+    file = tmp_path / "a.db"
+    async with far_end(faults=["skip,share=0.05"], rate=1000.0) as urls:
+        outcome = await run(Job(settings_for(urls, file, channels=(Channel.TRADES,)), duration=1.0))
+        skipped = urls.statistics.lost["BTCUSDT"]
+
+    assert balanced(outcome)
+    found = set(ids(file))
+    lacking = set(range(min(found), max(found))) - found
+    sql = "SELECT first_missing, last_missing, missing FROM gaps WHERE status = 'open'"
+    told = [(int(first), int(last), missing) for first, last, missing in ask(file, sql)]
+    assert {i for first, last, _ in told for i in range(first, last + 1)} == lacking
+    assert sum(missing for _, _, missing in told) == len(lacking) > 3
+    assert lacking <= skipped
+
+
+async def test_a_database_taken_away_ends_the_run_and_says_what_is_lost(tmp_path: Path) -> None:
+    """What was committed stays; the rest is counted as lost, in one line; no bare traceback."""
+    file = tmp_path / "a.db"
+    async with far_end() as urls, trio.open_nursery() as nursery:
+        outcomes: list[Outcome] = []
+
+        async def collect() -> None:
+            outcomes.append(await run(Job(settings_for(urls, file), duration=30)))
+
+        nursery.start_soon(collect)
+        await trio.sleep(0.5)
+        file.rename(tmp_path / "elsewhere.db")
+        with trio.fail_after(5):
+            while not outcomes:
+                await trio.sleep(0.05)
+
+    (outcome,) = outcomes
+    t = outcome.tally
+    assert t.received == t.stored + t.duplicates + t.quarantined + t.conflated + t.lost
+    assert t.lost > 0 and t.stored > 0
+    assert outcome.problems == [f"{t.lost} events not stored in sqlite:///{file}"]
+
+
+async def test_a_dead_sink_leaves_the_database_alone(tmp_path: Path) -> None:
+    """The second store is taken away; the first goes on without a hole; the run ends with a problem told."""
+    one, two = tmp_path / "one.db", tmp_path / "two.db"
+    async with far_end() as urls, trio.open_nursery() as nursery:
+        outcomes: list[Outcome] = []
+
+        async def collect() -> None:
+            outcomes.append(await run(Job(settings_for(urls, one, sinks=(url_of(two),)), duration=1.0)))
+
+        nursery.start_soon(collect)
+        await trio.sleep(0.4)
+        two.rename(tmp_path / "elsewhere.db")
+
+    (outcome,) = outcomes
+    assert outcome.tally.lost == 0 and outcome.tally.stored == stored(one)
+    assert len(outcome.problems) == 1 and str(two) in outcome.problems[0]

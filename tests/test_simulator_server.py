@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from trioagg.simulator.house import House
 from trioagg.simulator.market import Market
 from trioagg.simulator.server import Urls, serve
 from trioagg.simulator.websocket import converse
+from trioagg.simulator.wire import Line
 
 HANDSHAKE = (
     "GET {} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -219,23 +221,47 @@ async def test_too_slow_a_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> N
     assert contiguous(ids) and urls.statistics.behind == 1
 
 
-async def test_the_end_is_clean(nursery: trio.Nursery) -> None:
-    """Cancelled, it says good-bye to every client and leaves no connection."""
-    stop = trio.CancelScope()
+async def test_the_end_is_clean(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled, it says good-bye to every client, hears the answers, and is gone."""
+    monkeypatch.setattr("trioagg.simulator.websocket._GOODBYE", 30)
+    stop, stopped = trio.CancelScope(), trio.Event()
 
     async def server(task_status: trio.TaskStatus[Any]) -> None:
         with stop:
-            await serve(task_status=task_status)
+            await serve(rate=50_000, task_status=task_status)
+        stopped.set()
 
     urls = (await nursery.start(server))["binance"]
     async with websocket(f"{urls.ws}/ws/btcusdt@trade") as socket:
         await socket.get_message()
         stop.cancel()
-        with trio.fail_after(2), pytest.raises(ConnectionClosed) as caught:
+        with trio.fail_after(5), pytest.raises(ConnectionClosed) as caught:
             while True:
                 await socket.get_message()
+        with trio.fail_after(5):
+            await stopped.wait()
     assert caught.value.reason is not None and caught.value.reason.code == 1001
     assert urls.statistics.open == 0
+
+
+async def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
+    """The end takes a second at most, whatever clients do."""
+    with trio.fail_after(5):
+        async with playing(rate=200_000) as urls, raw(f"{urls.ws}/ws/btcusdt@trade/ethusdt@trade"):
+            await trio.sleep(0.2)
+
+
+async def test_frames_and_the_protocols_own_never_interleave() -> None:
+    """Whoever writes first is through before the next one begins, though the peer reads byte by byte."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    line, parts = Line(theirs, b"early", lambda: math.inf), list[bytes]()
+    async with trio.open_nursery() as nursery:
+        for letter in (b"a", b"b", b"c"):
+            nursery.start_soon(line.send_all, letter * 50)
+        while sum(map(len, parts)) < 150:
+            parts.append(bytes(await ours.receive_some(7)))
+    assert sorted(re.findall(rb"a+|b+|c+", b"".join(parts))) == [b"a" * 50, b"b" * 50, b"c" * 50]
+    assert await line.receive_some() == b"early" and not line.torn
 
 
 @pytest.mark.parametrize(
@@ -343,6 +369,7 @@ async def test_a_recording_plays_whole(captures: Path, monkeypatch: pytest.Monke
         depth = await get(urls.rest, "/api/v3/depth?limit=1000&symbol=BTCUSDT")
         assert depth[2]["lastUpdateId"] == 50093239218
         assert (await get(urls.rest, "/api/v3/trades?symbol=BTCUSDT"))[2] == []
+        await trio.sleep(0.1)  # nothing plays before somebody listens
         async with raw(f"{urls.ws}/stream?streams=btcusdt@trade/btcusdt@bookTicker") as stream:
             ids = await trades(stream, 9757)
             await trio.sleep(0.05)

@@ -306,11 +306,12 @@ def test_the_ledger(writer: Writer, path: Path) -> None:
     """Gaps come back with ids as text, in the order of detection, and the open ones are counted."""
     writer.write([trade(1)])
     entry = (
-        "INSERT INTO gap (instrument, channel, first_missing, last_missing, missing, cause, status, detected) VALUES"
+        "INSERT INTO gap (instrument, channel, origin, first_missing, last_missing, missing, cause, status, detected) "
+        "VALUES"
     )
     with closing(writable(path)) as db:
         db.execute(
-            f"{entry} (1, 'trades', 5, 9, 5, 'reconnect', 'open', 1), (1, 'trades', 'a', NULL, NULL, 'x', 'filled', 2)"
+            f"{entry} (1, 'trades', 5, 5, 9, 5, 'reconnect', 'open', 1), (1, 'trades', 'a', 'a', NULL, NULL, 'x', 'filled', 2)"
         )
         with pytest.raises(sqlite3.IntegrityError):
             db.execute(f"{entry} (1, 'trades', 5, 9, 5, 'reconnect', 'lost', 1)")

@@ -15,7 +15,7 @@ from trioagg import exchanges
 from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch
 from trioagg.model import Candle, Channel, Event, Quarantined, Ticker, Trade
 from trioagg.pipeline.intake import Intake
-from trioagg.pipeline.run import open_sinks, storing
+from trioagg.pipeline.storing import Causes, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings
 from trioagg.transport.capture import Captured, Torn, read
@@ -23,6 +23,7 @@ from trioagg.transport.frames import Frames
 
 log = structlog.get_logger(__name__)
 
+CAUSES = Causes(before="not recorded", within="not recorded")
 LINES = 2000
 """Lines read at a time."""
 
@@ -62,7 +63,8 @@ async def replay(
         SettingsError, StoreError: a file or a sink cannot be used.
     """
     outcome = Outcome()
-    async with open_sinks(urls) as stores, storing(stores, settings, outcome) as intake:
+    async with open_sinks(urls) as stores, storing(stores, settings, outcome, causes=CAUSES) as producing:
+        intake = producing.intake
         if choice.symbols or choice.channels:
             intake.keep = choice.keeps
         player = Player(intake, choice, outcome)

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -26,24 +24,20 @@ import structlog
 import trio
 from attrs import evolve, frozen
 
-from trioagg import sinks
-from trioagg.model import Event
 from trioagg.pipeline.display import Display
 from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
-from trioagg.pipeline.flow import Inlet, flow
-from trioagg.pipeline.intake import Intake
-from trioagg.pipeline.record import record
-from trioagg.pipeline.tally import Outcome, Tally
-from trioagg.pipeline.write import Writer
+from trioagg.pipeline.storing import Causes, open_sinks, storing
+from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings
 from trioagg.simulator.pairs import listed
 from trioagg.simulator.server import serve
-from trioagg.sinks import Sink, sqlite
-from trioagg.transport.capture import Captured
+from trioagg.sinks import sqlite
 from trioagg.transport.clock import Stamps
 from trioagg.transport.http import open_http
 
 log = structlog.get_logger(__name__)
+
+CAUSES = Causes(before="not running", within="not received")
 
 
 @frozen
@@ -79,62 +73,18 @@ async def run(job: Job) -> Outcome:
         display = Display(Path(run.database), run.exchanges, run.symbols)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
-        async with (
-            storing(stores, settings, outcome, folder=job.record) as intake,
-            trio.open_nursery() as producers,
-        ):
+        async with storing(stores, settings, outcome, causes=CAUSES, folder=job.record) as producing:
+            producers = producing.nursery
             root.start_soon(_obey_signals, producers.cancel_scope, root.cancel_scope)
             if job.duration is not None:
                 producers.cancel_scope.deadline = trio.current_time() + job.duration
-            place = Place(http, intake, Stamps(), Roll(len(run.exchanges)), stores[0].describe)
+            place = Place(http, producing.intake, Stamps(), Roll(len(run.exchanges)), stores[urls[0]].describe)
             for name in run.exchanges:
                 producers.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)
         if job.display:
             await display.draw()
         root.cancel_scope.cancel()
     return outcome
-
-
-@asynccontextmanager
-async def open_sinks(urls: Sequence[str]) -> AsyncIterator[list[Sink]]:
-    """Every sink, opened in order and closed in reverse."""
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(sinks.connect(url)) for url in urls]
-
-
-@asynccontextmanager
-async def storing(
-    stores: Sequence[Sink], settings: Settings, outcome: Outcome, *, folder: Path | None = None
-) -> AsyncIterator[Intake]:
-    """The writers' nursery around those who produce; ends when all that they produced is stored or counted as lost.
-
-    Args:
-        stores: the first is the database, whose account is the outcome's.
-        folder: for raw captures, if they are wanted.
-    """
-    tallies = [outcome.tally, *(Tally() for _ in stores[1:])]
-    async with trio.open_nursery() as writers:
-        inlets: list[Inlet[Event]] = []
-        for number, (store, tally) in enumerate(zip(stores, tallies, strict=True)):
-            inlet, outlet = flow(f"sink-{number}", settings.buffers.channel)
-            inlets.append(inlet)
-            writers.start_soon(Writer(outlet, store, tally, settings.buffers).run)
-        captures = _recording(writers, folder, settings.buffers.channel, outcome.problems) if folder else None
-        intake = Intake(outcome.tally, inlets, captures)
-        try:
-            yield intake
-        finally:
-            intake.close()
-            writers.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
-    for number, tally in enumerate(tallies):
-        if tally.lost:
-            outcome.problems.append(f"{tally.lost} events could not be stored in sink {number}")
-
-
-def _recording(writers: trio.Nursery, folder: Path, capacity: int, problems: list[str]) -> Inlet[Captured]:
-    inlet, outlet = flow("recorder", capacity)
-    writers.start_soon(record, outlet, folder, problems)
-    return inlet
 
 
 async def _simulated(root: trio.Nursery, settings: Settings) -> Settings:

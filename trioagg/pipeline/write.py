@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 import structlog
 import trio
 from attrs import define, field
 
-from trioagg.errors import SinkError
-from trioagg.model import Event
+from trioagg.errors import SinkError, StoreError
+from trioagg.model import Event, Gap
 from trioagg.pipeline.flow import Outlet
+from trioagg.pipeline.ledger import Ledger
 from trioagg.pipeline.tally import Tally
 from trioagg.settings import Buffers
 from trioagg.sinks import Sink
@@ -28,25 +31,32 @@ class Writer:
 
     Attributes:
         tally: where it accounts for every event that it took.
+        dead: called when the sink will take nothing any more.
     """
 
     outlet: Outlet[Event]
     sink: Sink
+    ledger: Ledger
     tally: Tally
     buffers: Buffers
+    dead: Callable[[], None]
     _in_hand: list[Event] = field(factory=list, init=False)
 
     async def run(self) -> None:
-        """Write until the flow ends; what a cancellation leaves unwritten is counted as lost."""
+        """Write until the flow ends; what a cancellation or a dead sink leaves unwritten is counted as lost."""
         try:
             while True:
                 await self._gather()
-                await self._offer()
+                await self._store()
                 self._in_hand = []
         except trio.EndOfChannel:
             pass
+        except StoreError as error:
+            log.error("nothing more can be stored", reason=str(error))
+            self.dead()
+            await self._discard()
         finally:
-            self.tally.lost += len(self._in_hand) + len(self.outlet.take_waiting())
+            self._lose()
 
     async def _gather(self) -> None:
         """What comes within the commit delay of the first event, or a whole transaction's worth at once."""
@@ -56,10 +66,12 @@ class Writer:
             await trio.sleep(self.buffers.commit_delay)
             self._in_hand += self.outlet.take_waiting(rows - len(self._in_hand))
 
-    async def _offer(self) -> None:
+    async def _store(self) -> None:
+        gaps: list[Gap] | None = None
         for failures in count(1):
             try:
-                written = await self.sink.write(self._in_hand)
+                gaps = await self.ledger.take(self._in_hand) if gaps is None else gaps
+                written = await self.sink.write(self._in_hand, gaps)
             except SinkError as error:
                 waiting = len(self._in_hand) + self.outlet.gauge.waiting
                 log.error("not stored; trying again", reason=str(error), waiting=waiting)
@@ -69,3 +81,14 @@ class Writer:
                 self.tally.duplicates += written.duplicates
                 self.tally.quarantined += written.quarantined
                 return
+
+    async def _discard(self) -> None:
+        """Keep the flow empty until it ends, so that a dead sink holds up no other."""
+        with suppress(trio.EndOfChannel):
+            while True:
+                self._lose()
+                self._in_hand = await self.outlet.take(self.buffers.commit_rows)
+
+    def _lose(self) -> None:
+        self.tally.lost += len(self._in_hand) + len(self.outlet.take_waiting())
+        self._in_hand = []

@@ -78,7 +78,7 @@ class Connection:
         try:
             await trio.sleep_forever()
         finally:
-            self._scope.cancel()
+            await self._stop()
 
     async def end(self, how: str) -> None:
         """End it: ``drop``, ``reset`` or ``close``."""
@@ -86,6 +86,13 @@ class Connection:
             await reset(self._stream)
         elif how == "drop":
             await trio.aclose_forcefully(self._stream)
+        await self._stop()
+
+    async def _stop(self) -> None:
+        """Stop between two frames, unless the client does not take them."""
+        with trio.move_on_after(_GOODBYE, shield=True):
+            async with self._line.lock:
+                self._scope.cancel()
         self._scope.cancel()
 
     async def announce(self) -> None:
@@ -107,7 +114,7 @@ class Connection:
             self._farewell = hangup.code, str(hangup)
         except (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        self._scope.cancel()
+        await self._stop()
 
     async def _listen(self) -> None:
         while True:

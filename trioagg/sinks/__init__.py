@@ -13,18 +13,27 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from trioagg.errors import SettingsError
-from trioagg.model import Event, Instrument
-from trioagg.store import Counts
+from trioagg.model import Event, Gap, Instrument
+from trioagg.store import Counts, Known
 
 
 class Sink(Protocol):
     """A store that takes batches, one at a time."""
 
-    async def write(self, batch: Sequence[Event], /) -> Counts:
-        """Make a batch durable: all or none, and the same batch again adds nothing.
+    async def write(self, batch: Sequence[Event], gaps: Sequence[Gap], /) -> Counts:
+        """Make a batch durable, and the gaps that it opened or changed: all or none, and the same again adds nothing.
 
         Raises:
             SinkError: none of it was written; the same batch may be offered again.
+            StoreError: none of it was written, and nothing ever will be until a person acts.
+        """
+        ...
+
+    async def known(self, exchange: str, symbol: str, /) -> Known:
+        """What is stored of a market's numbered trades, and what is known to be missing of them.
+
+        Raises:
+            SinkError, StoreError: it cannot be told now, or ever.
         """
         ...
 
@@ -32,7 +41,7 @@ class Sink(Protocol):
         """Keep what is known of the instruments.
 
         Raises:
-            SinkError: nothing was written.
+            SinkError, StoreError: nothing was written.
         """
         ...
 

@@ -10,8 +10,8 @@ import trio
 from attrs import define
 
 from trioagg.errors import SettingsError
-from trioagg.model import Event, Instrument
-from trioagg.store import Counts, Writer
+from trioagg.model import Event, Gap, Instrument
+from trioagg.store import Counts, Known, Writer
 
 PREFIX = "sqlite:///"
 
@@ -28,9 +28,13 @@ class SqliteSink:
     _writer: Writer
     _limiter: trio.CapacityLimiter
 
-    async def write(self, batch: Sequence[Event], /) -> Counts:
+    async def write(self, batch: Sequence[Event], gaps: Sequence[Gap], /) -> Counts:
         """See ``Sink.write``."""
-        return await trio.to_thread.run_sync(self._writer.write, batch, limiter=self._limiter)
+        return await trio.to_thread.run_sync(self._writer.write, batch, gaps, limiter=self._limiter)
+
+    async def known(self, exchange: str, symbol: str, /) -> Known:
+        """See ``Sink.known``."""
+        return await trio.to_thread.run_sync(self._writer.known, exchange, symbol, limiter=self._limiter)
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """See ``Sink.describe``."""

@@ -25,12 +25,13 @@ from trioagg.store.read import (
 )
 from trioagg.store.schema import COLUMNS
 from trioagg.store.seek import Row
-from trioagg.store.write import Counts, Writer
+from trioagg.store.write import Counts, Known, Writer
 
 __all__ = [
     "COLUMNS",
     "Counts",
     "Database",
+    "Known",
     "Quote",
     "Row",
     "Writer",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
-from trioagg.model import Candle, Event, Instrument, Quarantined, Ticker, Trade, TradeId
+from trioagg.model import Candle, Event, Gap, Instrument, Part, Quarantined, Ticker, Trade, TradeId
 
 Market = tuple[str, str]
 """(exchange, symbol)."""
@@ -22,6 +24,34 @@ Moments = dict[Instant, list[Cells]]
 
 WORD = 2**63
 """Integers from minus this to just below it fit SQLite's."""
+
+
+def gap_key(gap: Gap, ids: Ids) -> Cells:
+    """What the rows of a gap have in common."""
+    return ids[gap.exchange, gap.symbol], gap.channel, gap.first
+
+
+def part_rows(gap: Gap, ids: Ids) -> list[Cells]:
+    """A gap for the table ``gap``: a row for each part."""
+    return [
+        (
+            *gap_key(gap, ids),
+            *(part.first, part.last, part.last - part.first + 1),
+            *(gap.cause, part.status, gap.detected, part.closed),
+        )
+        for part in gap.parts
+    ]
+
+
+def gaps_of(exchange: str, symbol: str, rows: Iterable[Sequence[Any]]) -> list[Gap]:
+    """Rows of the table ``gap``, ordered by (channel, origin, first_missing), as gaps again."""
+    gaps = []
+    for (channel, origin), together in groupby(rows, key=itemgetter(0, 1)):
+        group = list(together)
+        cause, detected = group[0][4], group[0][6]
+        parts = tuple(Part(row[2], row[3], row[5], row[7]) for row in group)
+        gaps.append(Gap(exchange, symbol, channel, origin, parts[-1].last, cause, detected, parts))
+    return gaps
 
 
 def parted(batch: Sequence[Event]) -> tuple[list[Trade], list[Ticker], list[Candle], list[Quarantined]]:

@@ -1,8 +1,10 @@
 """The tables, and the contract's views over them.
 
 Prices and amounts are text in the tables, digit for digit, and doubles in the views. ``trade_id`` is an integer
-wherever the exchange's id is a plain number of 64 bits, so that the key of one market is ordered by it. The views join
-crosswise, which SQLite takes as an order: from the few instruments to their rows by key, whatever is asked.
+wherever the exchange's id is a plain number of 64 bits, so that the key of one market is ordered by it. ``gap`` has a
+row for each part of a gap that has a fate of its own; ``origin``, the first id that was missing, holds them together.
+The views join crosswise, which SQLite takes as an order: from the few instruments to their rows by key, whatever is
+asked.
 """
 
 from __future__ import annotations
@@ -95,6 +97,7 @@ CREATE TABLE gap (
     id INTEGER PRIMARY KEY,
     instrument INTEGER NOT NULL REFERENCES instrument,
     channel TEXT NOT NULL,
+    origin ANY NOT NULL,
     first_missing ANY,
     last_missing ANY,
     missing INTEGER,
@@ -105,6 +108,8 @@ CREATE TABLE gap (
 ) STRICT;
 
 CREATE INDEX gap_by_instrument ON gap (instrument);
+
+CREATE INDEX gap_by_origin ON gap (instrument, channel, origin);
 
 CREATE INDEX gap_open ON gap (status) WHERE status = 'open';
 

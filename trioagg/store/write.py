@@ -12,13 +12,17 @@ from pathlib import Path
 from attrs import frozen
 
 from trioagg.errors import StoreError
-from trioagg.model import Event, Instrument
+from trioagg.model import Event, Gap, Instrument
 from trioagg.store.cells import (
     Cells,
+    Ids,
     Market,
     Moments,
     candle_rows,
+    gap_key,
+    gaps_of,
     instrument_row,
+    part_rows,
     parted,
     quarantine_row,
     ticker_rows,
@@ -44,6 +48,23 @@ INSERT INTO quarantined (exchange, received, digest, reason, payload) VALUES (?,
 """
 NAME_INSTRUMENT = "INSERT INTO instrument (exchange, symbol) VALUES (?, ?) ON CONFLICT DO NOTHING"
 FIND_INSTRUMENT = "SELECT id FROM instrument WHERE exchange = ? AND symbol = ?"
+MARKET = "exchange = ? AND symbol = ?"
+LOWEST = "SELECT trade_id FROM trade WHERE instrument = ? AND trade_id < '' ORDER BY trade_id LIMIT 1"
+HIGHEST = "SELECT trade_id FROM trade WHERE instrument = ? AND trade_id < '' ORDER BY trade_id DESC LIMIT 1"
+OPEN_GAPS = """
+SELECT channel, origin, first_missing, last_missing, cause, status, detected, closed FROM gap AS part
+WHERE instrument = ? AND EXISTS (
+    SELECT 1 FROM gap WHERE (instrument, channel, origin) = (part.instrument, part.channel, part.origin)
+    AND status = 'open'
+)
+ORDER BY channel, origin, first_missing
+"""
+FORGET_GAP = "DELETE FROM gap WHERE (instrument, channel, origin) = (?, ?, ?)"
+INSERT_PART = """
+INSERT INTO gap
+    (instrument, channel, origin, first_missing, last_missing, missing, cause, status, detected, closed)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 DESCRIBE_INSTRUMENT = """
 INSERT INTO instrument
     (exchange, symbol, native, base, quote, tick_size, amount_step, contract_size, amount_unit, status)
@@ -74,6 +95,20 @@ class Counts:
         )
 
 
+@frozen
+class Known:
+    """What a store has of one market's numbered trades.
+
+    Attributes:
+        lowest, highest: the ids at both ends; None where there are none.
+        gaps: those that are not filled yet.
+    """
+
+    lowest: int | None
+    highest: int | None
+    gaps: list[Gap]
+
+
 class Writer:
     """The writing end of one file, for one thread at a time; between two calls no transaction is open.
 
@@ -101,15 +136,19 @@ class Writer:
         """
         return cls(writable(Path(path), patience))
 
-    def write(self, batch: Sequence[Event]) -> Counts:
+    def write(self, batch: Sequence[Event], gaps: Sequence[Gap] = ()) -> Counts:
         """Make a batch durable: all or none, and the same batch again adds nothing.
+
+        Args:
+            batch: the events.
+            gaps: those that the batch opened or changed, each in place of what was known of it.
 
         Raises:
             SinkError: nothing was written; the same batch may be offered again.
             StoreError: nothing was written, and nothing ever will be until a person acts.
         """
         trades, tickers, candles, bad = parted(batch)
-        markets = {(event.exchange, event.symbol) for part in (trades, tickers, candles) for event in part}
+        markets = {(event.exchange, event.symbol) for part in (trades, tickers, candles, gaps) for event in part}
         with self._transaction():
             ids = self._identified(markets)
             dated, moments = ticker_rows(tickers, ids, self._moments)
@@ -117,6 +156,7 @@ class Writer:
             stored += self._added(INSERT_TICKER, dated)
             stored += self._added_candles(candle_rows(candles, ids))
             self._db.executemany(INSERT_QUARANTINED, map(quarantine_row, bad))
+            self._renew(gaps, ids)
         self._committed(ids, moments)
         return Counts(stored, len(batch) - len(bad) - stored, len(bad))
 
@@ -129,6 +169,22 @@ class Writer:
         """
         with self._transaction():
             self._db.executemany(DESCRIBE_INSTRUMENT, map(instrument_row, listed))
+
+    def known(self, exchange: str, symbol: str) -> Known:
+        """What is stored of a market's numbered trades, and what is known to be missing of them.
+
+        Raises:
+            SinkError: it cannot be read now.
+            StoreError: it cannot be read at all.
+        """
+        with writing(self.path):
+            found = self._db.execute(f"SELECT id FROM instrument WHERE {MARKET}", (exchange, symbol)).fetchone()
+            if found is None:
+                return Known(None, None, [])
+            edges = [self._db.execute(edge, found).fetchone() for edge in (LOWEST, HIGHEST)]
+            parts = self._db.execute(OPEN_GAPS, found).fetchall()
+        lowest, highest = (edge and edge[0] for edge in edges)
+        return Known(lowest, highest, gaps_of(exchange, symbol, parts))
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, as far as its readers let us, and close it."""
@@ -153,6 +209,10 @@ class Writer:
         self._db.execute(NAME_INSTRUMENT, market)
         found: int = self._db.execute(FIND_INSTRUMENT, market).fetchone()[0]
         return found
+
+    def _renew(self, gaps: Sequence[Gap], ids: Ids) -> None:
+        self._db.executemany(FORGET_GAP, [gap_key(gap, ids) for gap in gaps])
+        self._db.executemany(INSERT_PART, [row for gap in gaps for row in part_rows(gap, ids)])
 
     def _added(self, statement: str, rows: Sequence[Cells]) -> int:
         before = self._db.total_changes
