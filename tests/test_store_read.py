@@ -311,10 +311,11 @@ def test_the_ledger(writer: Writer, path: Path) -> None:
     )
     with closing(writable(path)) as db:
         db.execute(
-            f"{entry} (1, 'trades', 5, 5, 9, 5, 'reconnect', 'open', 1), (1, 'trades', 'a', 'a', NULL, NULL, 'x', 'filled', 2)"
+            f"{entry} (1, 'trades', 5, 5, 9, 5, 'reconnect', 'open', 1),"
+            " (1, 'trades', 'a', 'a', NULL, NULL, 'x', 'filled', 2)"
         )
         with pytest.raises(sqlite3.IntegrityError):
-            db.execute(f"{entry} (1, 'trades', 5, 9, 5, 'reconnect', 'lost', 1)")
+            db.execute(f"{entry} (1, 'trades', 5, 5, 9, 5, 'reconnect', 'lost', 1)")
     with database(path) as db:
         assert [list(row.values()) for row in gaps(db)] == [
             ["binance", "BTC/USDT", "trades", "5", "9", 5, "reconnect", "open", 1, None],
