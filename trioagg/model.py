@@ -110,6 +110,81 @@ class Candle:
     received: Nanos
 
 
+Level = tuple[Decimal, Decimal]
+"""One price of an order book: the price, and the amount that stands there."""
+
+
+@define
+class Book:
+    """The best levels of an order book, as they stood at one moment.
+
+    Attributes:
+        bids, asks: best first; amounts in the base currency.
+        timestamp: the matching engine's time, nanoseconds UTC; None where the exchange sends none.
+    """
+
+    exchange: str
+    symbol: str
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    timestamp: Nanos | None
+    received: Nanos
+
+
+@define
+class Funding:
+    """What holders of a perpetual contract pay each other.
+
+    Attributes:
+        rate: for one funding period, as a fraction (0.0001 is one basis point); positive: longs pay.
+        mark, index: the prices that it is reckoned from, quote currency; None where not told.
+        due: when it is next paid, nanoseconds UTC; None where not told.
+    """
+
+    exchange: str
+    symbol: str
+    rate: Decimal
+    mark: Decimal | None
+    index: Decimal | None
+    due: Nanos | None
+    timestamp: Nanos | None
+    received: Nanos
+
+
+@define
+class OpenInterest:
+    """How much of a derivative is held.
+
+    Attributes:
+        amount: in the base currency for linear contracts, in the quote currency for inverse ones.
+    """
+
+    exchange: str
+    symbol: str
+    amount: Decimal
+    timestamp: Nanos | None
+    received: Nanos
+
+
+@define
+class Liquidation:
+    """A position that the exchange closed by force.
+
+    Attributes:
+        side: of the order that closes it: ``sell`` liquidates a long.
+        price: of the order, or of its bankruptcy, quote currency.
+        amount: as in ``Trade``.
+    """
+
+    exchange: str
+    symbol: str
+    side: Side
+    price: Decimal
+    amount: Decimal
+    timestamp: Nanos | None
+    received: Nanos
+
+
 @define
 class Quarantined:
     """A frame or REST body that could not be understood, whole.
@@ -197,5 +272,5 @@ class Gap:
         return sum(part.last - part.first + 1 for part in self.parts if part.status == "open")
 
 
-Event = Trade | Ticker | Candle | Quarantined
+Event = Trade | Ticker | Candle | Book | Funding | OpenInterest | Liquidation | Quarantined
 """What flows from the feeds to the sinks."""

@@ -83,7 +83,7 @@ class Heartbeat:
 
 @frozen
 class Subscription:
-    """One channel of one symbol; ``native`` is the exchange's own spelling of the symbol."""
+    """One channel of one market; ``native`` is the exchange's own spelling of the symbol."""
 
     symbol: str
     channel: Channel
@@ -92,9 +92,15 @@ class Subscription:
 
 @frozen
 class Connect:
-    """Open the WebSocket: a path below the exchange's ``ws_url``, or a whole URL that the exchange named."""
+    """Open the WebSocket.
+
+    Attributes:
+        path: below the exchange's ``ws_url``, or a whole URL that the exchange named.
+        host: the address to put it behind where it is not ``ws_url``; an address that the user set replaces both.
+    """
 
     path: str
+    host: str = ""
 
 
 @frozen
@@ -113,12 +119,14 @@ class Fetch:
         weight: what it costs of ``Limits.weight``.
         every: seconds between two of it; None for once.
         body: posted if not None.
+        host: the address to put it behind where it is not ``rest_url``; an address that the user set replaces both.
     """
 
     path: str
     weight: int = 1
     every: float | None = None
     body: str | None = None
+    host: str = ""
 
 
 @frozen
@@ -165,14 +173,14 @@ class Feed:
 
     Attributes:
         subscriptions: empty for a replay, which takes what comes.
-        symbols: native → unified spelling, for those that the instrument list told.
+        instruments: what the instrument list told of the markets; those that it lacks are spelled by rule.
         interval: seconds between REST polls.
         candle: the interval of candles.
         board: see ``Board``.
     """
 
     subscriptions: Sequence[Subscription] = ()
-    symbols: Mapping[str, str] = field(factory=dict)
+    instruments: Sequence[Instrument] = ()
     interval: float = 5.0
     candle: str = "1m"
     board: Board = field(factory=dict)
@@ -185,7 +193,8 @@ class Exchange(ABC):
     """The exchange's id: the file's name."""
     rest_url: ClassVar[str]
     ws_url: ClassVar[str]
-    channels: ClassVar[frozenset[Channel]]
+    streamed: ClassVar[frozenset[Channel]]
+    """Channels that come over WebSockets."""
     polled: ClassVar[frozenset[Channel]] = frozenset()
     """Channels that REST is polled for, beside or instead of a stream."""
     proofs: ClassVar[Mapping[Channel, Proof]]
@@ -221,6 +230,17 @@ class Exchange(ABC):
     def unified(cls, native: str) -> str:
         """The unified spelling of a native symbol that no instrument list told; ``native`` itself where unclear."""
 
+    @classmethod
+    def channels(cls) -> frozenset[Channel]:
+        """Everything that can be collected."""
+        return cls.streamed | cls.polled
+
+    @classmethod
+    def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
+        """How streamed subscriptions are spread over connections; all are of ``streamed`` channels."""
+        size = cls.limits.streams
+        return [subscriptions[start : start + size] for start in range(0, len(subscriptions), size)]
+
     def polls(self) -> Iterable[Fetch]:
         """The requests to repeat every ``Fetch.every`` seconds."""
         return ()
@@ -251,6 +271,7 @@ class Exchange(ABC):
 
         Raises:
             WireError, msgspec.DecodeError: it means nothing; none of it was taken.
+            RateLimited: it is a demand for silence, in spite of its status.
         """
 
     def digest(self, frames: Iterable[bytes], at: Nanos) -> list[Output]:
@@ -265,7 +286,11 @@ class Exchange(ABC):
         return out
 
     def answered(self, fetch: Fetch, body: bytes, at: Nanos) -> list[Output]:
-        """What the answer to a request means; a garbled one is quarantined whole."""
+        """What the answer to a request means; a garbled one is quarantined whole.
+
+        Raises:
+            RateLimited: it is a demand for silence.
+        """
         try:
             return list(self.fetched(fetch, body, at))
         except GARBLED as error:

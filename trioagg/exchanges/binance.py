@@ -196,7 +196,7 @@ class Adapter(Exchange):
     name = "binance"
     rest_url = "https://api.binance.com"
     ws_url = "wss://stream.binance.com:9443"
-    channels = frozenset({Channel.TRADES, Channel.TICKER, Channel.CANDLES})
+    streamed = frozenset({Channel.TRADES, Channel.TICKER, Channel.CANDLES})
     polled = frozenset({Channel.TICKER})
     proofs: ClassVar[Mapping[Channel, Proof]] = {
         Channel.TRADES: Proof.ID,
@@ -207,7 +207,7 @@ class Adapter(Exchange):
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._symbols = dict(feed.symbols)
+        self._symbols = {instrument.native: instrument.symbol for instrument in feed.instruments}
         self._streams = sorted(self._stream(subscription) for subscription in feed.subscriptions)
         self._routes: dict[str, Route] = {}
         self._kinds: dict[str, Route] = {

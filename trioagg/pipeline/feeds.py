@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
 from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch, Subscription, load, reason
@@ -82,15 +82,16 @@ class Feeds:
         structlog.contextvars.bind_contextvars(exchange=self.adapter.name)
         listed = await self._list_soon()
         known = self._known(listed) if listed else list(self.settings.run.symbols)
-        if listed:
-            await self.place.describe([item for item in listed if item.symbol in known])
-        feed = self._feed(known, listed or [])
+        ours = [item for item in listed or () if item.symbol in known]
+        await self.place.describe(ours)
+        feed = self._feed(known, ours)
         async with trio.open_nursery() as nursery:
             if listed is None:
                 nursery.start_soon(self._list_later)
             for fetch in self.adapter(feed).polls():
                 nursery.start_soon(self._poll, feed, fetch)
-            for number, some in enumerate(_chunks(feed.subscriptions, self.adapter.limits.streams), 1):
+            streamed = [item for item in feed.subscriptions if item.channel in self.adapter.streamed]
+            for number, some in enumerate(self.adapter.connections(streamed), 1):
                 nursery.start_soon(self._stream, feed, some, number)
 
     async def _list_soon(self) -> list[Instrument] | None:
@@ -158,10 +159,9 @@ class Feeds:
             Subscription(symbol, channel, natives.get(symbol) or self.adapter.native(symbol))
             for symbol in symbols
             for channel in run.channels
-            if channel in self.adapter.channels
+            if channel in self.adapter.channels()
         ]
-        spelled = {item.native: item.symbol for item in subscriptions}
-        return Feed(subscriptions, spelled, interval=run.interval, candle=run.candle)
+        return Feed(subscriptions, listed, interval=run.interval, candle=run.candle)
 
     async def _poll(self, feed: Feed, fetch: Fetch) -> None:
         structlog.contextvars.bind_contextvars(connection="rest")
@@ -173,8 +173,8 @@ class Feeds:
         venue = self.settings.venue(self.adapter.name)
         stream = Stream(
             adapter=self.adapter,
-            feed=Feed(some, feed.symbols, interval=feed.interval, candle=feed.candle, board=feed.board),
-            ws_url=venue.ws_url or self.adapter.ws_url,
+            feed=evolve(feed, subscriptions=some),
+            ws_url=venue.ws_url or "",
             stall_timeout=self.settings.run.stall_timeout,
             rest=self.rest,
             intake=self.place.intake,
@@ -211,7 +211,7 @@ def check_channels(settings: Settings) -> None:
     Raises:
         SettingsError: naming the first of them.
     """
-    offered = {channel for name in settings.run.exchanges for channel in load(name).channels}
+    offered = {channel for name in settings.run.exchanges for channel in load(name).channels()}
     for channel in settings.run.channels:
         if channel not in offered:
             who, what = ", ".join(settings.run.exchanges), ", ".join(sorted(offered))
@@ -224,8 +224,3 @@ def _nearest(symbol: str, there: Iterable[str]) -> str:
     same_base = [item for item in known if item.startswith(base + "/")]
     close = difflib.get_close_matches(symbol, same_base or known, n=3, cutoff=0.3) or same_base[:3] or known[:3]
     return f"did you mean {' or '.join(close)}?"
-
-
-def _chunks(subscriptions: Sequence[Subscription], size: int) -> Iterator[Sequence[Subscription]]:
-    for start in range(0, len(subscriptions), size):
-        yield subscriptions[start : start + size]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from typing import cast, get_args
 
 import structlog
-from attrs import define, field
+from attrs import define, evolve, field
 
 from trioagg.exchanges import Action, Exchange, Fetch, Output
 from trioagg.model import Event, Quarantined
@@ -15,6 +16,7 @@ from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
 from trioagg.transport.capture import Captured
 from trioagg.transport.frames import Frames
+from trioagg.transport.websocket import MAX_SIZE
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,7 @@ class Intake:
         Returns:
             How many events they were, and what the adapter wants done.
         """
+        frames = _unpacked(frames, adapter.encoding)
         if self.captures:
             numbered = enumerate(frames.payloads, frames.at)
             self.captures.put([Captured(adapter.name, at, source, payload) for at, payload in numbered])
@@ -100,3 +103,19 @@ class Intake:
                 if kind not in self._reported:
                     self._reported.add(kind)
                     log.warning("frame quarantined; more of this kind are counted only", reason=event.reason)
+
+
+def _unpacked(frames: Frames, encoding: str) -> Frames:
+    """Binary frames decompressed, where the exchange compresses; one that cannot be stays as it is."""
+    if not (frames.binary and encoding == "gzip"):
+        return frames
+    return evolve(frames, payloads=[_unzipped(payload) for payload in frames.payloads], binary=False)
+
+
+def _unzipped(payload: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        text = unpacker.decompress(payload, MAX_SIZE)
+    except zlib.error:
+        return payload
+    return text if unpacker.eof else payload  # torn, or more than any message holds

@@ -19,11 +19,10 @@ async def poll(adapter: Exchange, fetch: Fetch, *, rest: Rest, intake: Intake) -
     due = trio.current_time()
     while True:
         try:
-            answer = await rest.ask(fetch)
+            await rest.converse(adapter, fetch, intake)
         except LinkError as error:
             log.warning("poll failed; going on", path=fetch.path.partition("?")[0], reason=str(error))
         else:
-            intake.answer(adapter, fetch, answer)
             await intake.room()
         late = trio.current_time() - due
         due += every * (late // every + 1)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from trioagg import exchanges
+from trioagg.errors import RateLimited
 from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch
 from trioagg.model import Candle, Channel, Event, Quarantined, Ticker, Trade
 from trioagg.pipeline.intake import Intake
@@ -114,7 +116,8 @@ class Player:
         if fetch.path.partition("?")[0] in {listing.path.partition("?")[0] for listing in adapter.listing()}:
             self._listing(adapter, fetch, line.payload)
         else:
-            self.intake.answer(adapter, fetch, line)
+            with suppress(RateLimited):  # the run that recorded it kept the silence
+                self.intake.answer(adapter, fetch, line)
 
     def _listing(self, adapter: Exchange, fetch: Fetch, body: bytes) -> None:
         """An instrument list in the capture: from here on it tells the symbols' spelling."""
@@ -123,8 +126,8 @@ class Player:
         except GARBLED as error:
             log.warning("instrument list passed over", exchange=adapter.name, reason=exchanges.reason(error))
         else:
-            symbols = {**adapter.feed.symbols, **{item.native: item.symbol for item in listed}}
-            self._adapters[adapter.name] = type(adapter)(Feed(symbols=symbols, board=adapter.feed.board))
+            known = evolve(adapter.feed, instruments=[*adapter.feed.instruments, *listed])
+            self._adapters[adapter.name] = type(adapter)(known)
 
     def _adapter(self, exchange: str) -> Exchange:
         if exchange not in self._adapters:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import structlog
 from attrs import evolve, frozen
 
-from trioagg.errors import LinkError
-from trioagg.exchanges import Exchange, Fetch
+from trioagg.errors import LinkError, RateLimited
+from trioagg.exchanges import Action, Exchange, Fetch
+from trioagg.pipeline.intake import Intake
 from trioagg.settings import Retry, Venue
 from trioagg.transport.backoff import Backoff
 from trioagg.transport.budget import Gate
@@ -19,9 +20,9 @@ log = structlog.get_logger(__name__)
 
 @frozen
 class Rest:
-    """Asks one exchange, whose paths are put behind ``base``."""
+    """Asks one exchange; ``base`` is the user's address, in place of the exchange's own, or empty for that."""
 
-    exchange: str
+    adapter: type[Exchange]
     base: str
     _http: Http
     _gate: Gate
@@ -37,12 +38,28 @@ class Rest:
         Raises:
             LinkError: it failed as often as the settings allow.
         """
-        url = self.base + fetch.path
+        url = (self.base or fetch.host or self.adapter.rest_url) + fetch.path
         policy = evolve(self._policy, attempts=attempts) if attempts else self._policy
         answer = await self._http.fetch(
             url, gate=self._gate, weight=fetch.weight, body=fetch.body, policy=policy, on_retry=_tell
         )
-        return Captured(self.exchange, self._stamps.take(), url, answer.body)
+        return Captured(self.adapter.name, self._stamps.take(), url, answer.body)
+
+    async def converse(self, adapter: Exchange, fetch: Fetch, intake: Intake) -> list[Action]:
+        """Ask, and give the answer to the adapter through the intake.
+
+        Returns:
+            What the adapter wants done.
+
+        Raises:
+            LinkError: there was no answer, or it was a demand for silence, which is kept.
+        """
+        answer = await self.ask(fetch)
+        try:
+            return intake.answer(adapter, fetch, answer)
+        except RateLimited as limited:
+            self._gate.closed_for(limited.retry_after)
+            raise
 
 
 def _tell(error: LinkError, wait: float) -> None:
@@ -64,4 +81,4 @@ def rest_of(adapter: type[Exchange], venue: Venue, retry: Retry, *, http: Http, 
         used_header=limits.used_header,
         cooldown=limits.cooldown,
     )
-    return Rest(adapter.name, venue.rest_url or adapter.rest_url, http, gate, policy, stamps)
+    return Rest(adapter, venue.rest_url or "", http, gate, policy, stamps)

@@ -29,7 +29,7 @@ class Stream:
     Attributes:
         adapter: its class.
         feed: what to subscribe to.
-        ws_url: the address that paths are put behind.
+        ws_url: the user's address, in place of the exchange's own; empty for that.
         stall_timeout: seconds without an event before the connection counts as dead.
     """
 
@@ -63,10 +63,10 @@ class Stream:
         todo = deque(adapter.begin())
         while todo:
             match todo.popleft():
-                case Connect(path):
-                    return path if "://" in path else self.ws_url + path
+                case Connect(path, host):
+                    return path if "://" in path else (self.ws_url or host or adapter.ws_url) + path
                 case Fetch() as fetch:
-                    todo.extend(self.intake.answer(adapter, fetch, await self.rest.ask(fetch)))
+                    todo.extend(await self.rest.converse(adapter, fetch, self.intake))
         raise LinkError("the exchange named no address to connect to")
 
 
@@ -107,7 +107,7 @@ class _Connection:
                     raise LinkError(reason)
 
     async def _fetch(self, fetch: Fetch) -> None:
-        self.act(self.stream.intake.answer(self.adapter, fetch, await self.stream.rest.ask(fetch)))
+        self.act(await self.stream.rest.converse(self.adapter, fetch, self.stream.intake))
         await self.stream.intake.room()
 
 

@@ -14,7 +14,7 @@ def show_exchanges(form: str) -> None:
 
 
 def _object(adapter: type[exchanges.Exchange]) -> str:
-    channels = sorted(adapter.channels)
+    channels = sorted(adapter.channels())
     proofs = {channel.value: adapter.proofs[channel].value for channel in channels}
     return json.dumps(
         {"exchange": adapter.name, "channels": channels, "polled": sorted(adapter.polled), "proofs": proofs}
@@ -24,7 +24,7 @@ def _object(adapter: type[exchanges.Exchange]) -> str:
 def _table(adapters: list[type[exchanges.Exchange]]) -> str:
     lines = [f"{'exchange':14}{'channel':15}{'by':14}proof of completeness"]
     for adapter in adapters:
-        for channel in sorted(adapter.channels):
-            way = "stream, REST" if channel in adapter.polled else "stream"
+        for channel in sorted(adapter.channels()):
+            way = ", ".join(["stream"] * (channel in adapter.streamed) + ["REST"] * (channel in adapter.polled))
             lines.append(f"{adapter.name:14}{channel.value:15}{way:14}{adapter.proofs[channel].value}")
     return "\n".join(lines)
