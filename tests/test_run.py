@@ -275,19 +275,15 @@ async def test_a_database_taken_away_ends_the_run_and_says_what_is_lost(tmp_path
     """What was committed stays; the rest is counted as lost, in one line; no bare traceback."""
     file = tmp_path / "a.db"
     async with far_end() as urls, trio.open_nursery() as nursery:
-        outcomes: list[Outcome] = []
 
-        async def collect() -> None:
-            outcomes.append(await run(Job(settings_for(urls, file), duration=30)))
+        async def take_away() -> None:
+            await trio.sleep(0.5)
+            file.rename(tmp_path / "elsewhere.db")
 
-        nursery.start_soon(collect)
-        await trio.sleep(0.5)
-        file.rename(tmp_path / "elsewhere.db")
+        nursery.start_soon(take_away)
         with trio.fail_after(5):
-            while not outcomes:
-                await trio.sleep(0.05)
+            outcome = await run(Job(settings_for(urls, file), duration=30))
 
-    (outcome,) = outcomes
     t = outcome.tally
     assert t.received == t.stored + t.duplicates + t.quarantined + t.conflated + t.lost
     assert t.lost > 0 and t.stored > 0
@@ -298,15 +294,13 @@ async def test_a_dead_sink_leaves_the_database_alone(tmp_path: Path) -> None:
     """The second store is taken away; the first goes on without a hole; the run ends with a problem told."""
     one, two = tmp_path / "one.db", tmp_path / "two.db"
     async with far_end() as urls, trio.open_nursery() as nursery:
-        outcomes: list[Outcome] = []
 
-        async def collect() -> None:
-            outcomes.append(await run(Job(settings_for(urls, one, sinks=(url_of(two),)), duration=1.0)))
+        async def take_away() -> None:
+            await trio.sleep(0.4)
+            two.rename(tmp_path / "elsewhere.db")
 
-        nursery.start_soon(collect)
-        await trio.sleep(0.4)
-        two.rename(tmp_path / "elsewhere.db")
+        nursery.start_soon(take_away)
+        outcome = await run(Job(settings_for(urls, one, sinks=(url_of(two),)), duration=1.0))
 
-    (outcome,) = outcomes
     assert outcome.tally.lost == 0 and outcome.tally.stored == stored(one)
     assert len(outcome.problems) == 1 and str(two) in outcome.problems[0]

@@ -207,7 +207,7 @@ def test_subscribing_and_its_replies() -> None:
         "ethusdt@bookTicker",
     }
     assert ask(session, "UNSUBSCRIBE", "btcusdt@trade")["result"] is None
-    assert ask(session, "SET_PROPERTY", "combined", False)["result"] is None
+    assert ask(session, "SET_PROPERTY", "combined", False)["result"] is None  # noqa: FBT003  the protocol's own
     (first, *_) = session.frames(NOW, NOW + SECOND)
     assert list(json.loads(first)) == ["u", "s", "b", "B", "a", "A"]
 

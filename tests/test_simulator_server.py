@@ -235,7 +235,7 @@ async def test_the_end_is_clean(nursery: trio.Nursery, monkeypatch: pytest.Monke
     async with websocket(f"{urls.ws}/ws/btcusdt@trade") as socket:
         await socket.get_message()
         stop.cancel()
-        with trio.fail_after(5), pytest.raises(ConnectionClosed) as caught:
+        with trio.fail_after(5), pytest.raises(ConnectionClosed) as caught:  # noqa: PT012  one call, again and again
             while True:
                 await socket.get_message()
         with trio.fail_after(5):
@@ -303,7 +303,7 @@ async def test_shutdown_is_announced() -> None:
     """The announcement comes first, the close frame after its time."""
     async with playing(faults=["shutdown,at=0.1,for=0.1"]) as urls, websocket(f"{urls.ws}/ws/btcusdt@trade") as socket:
         seen = []
-        with pytest.raises(ConnectionClosed) as caught:
+        with pytest.raises(ConnectionClosed) as caught:  # noqa: PT012  one call, again and again
             while True:
                 seen.append(json.loads(await socket.get_message())["e"])
     assert "trade" in seen[seen.index("serverShutdown") :]

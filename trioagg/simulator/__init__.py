@@ -254,9 +254,8 @@ def key(path: str, query: Mapping[str, str]) -> str:
 
 def names() -> list[str]:
     """The exchanges that can be simulated, none of them imported."""
-    from trioagg.simulator import dialects
-
-    return sorted(module.name for module in pkgutil.iter_modules(dialects.__path__) if module.name[0] != "_")
+    folders = [f"{folder}/dialects" for folder in __path__]
+    return sorted(module.name for module in pkgutil.iter_modules(folders) if module.name[0] != "_")
 
 
 def load(name: str) -> type[Dialect]:

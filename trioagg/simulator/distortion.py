@@ -54,7 +54,6 @@ class Distortion:
         match kind:
             case "skip":
                 self._faults.lose(out[0])
-                return out[1:]
             case "garble":
                 self._faults.lose(out[0])
                 return [out[0][: len(out[0]) // 2], *out[1:]]
@@ -64,8 +63,8 @@ class Distortion:
                 return [out[0], *out]
             case "unknown":
                 return [*out, self._unknown()]
-        assert trade is not None  # reorder
-        self._held[trade[0]] = out[0]
+            case _ if trade:  # reorder
+                self._held[trade[0]] = out[0]
         return out[1:]
 
 

@@ -161,11 +161,11 @@ class Series:
             return Span(start, end, first, first - 1, price, price, price, price, 0, 0, 0, 0)
         high, low, mean = self._walk.extremes(first, after)
         volume, bought = self._sum(self._sums, first, after), self._sum(self._bought, first, after)
-        quote = self._turnover(first, after, volume, bought, mean)
+        quote = self._turnover(first, after, volume=volume, bought=bought, mean=mean)
         prices = self._walk.at(first), high, low, self._walk.at(after - 1)
         return Span(start, end, first, after - 1, *prices, volume, quote[0], bought, quote[1])
 
-    def _turnover(self, first: int, end: int, volume: int, bought: int, mean: float) -> tuple[int, int]:
+    def _turnover(self, first: int, end: int, *, volume: int, bought: int, mean: float) -> tuple[int, int]:
         if end - first > _EXACT:
             return round(volume * mean / SCALE), round(bought * mean / SCALE)
         rows = list(self.prints(first, end))

@@ -6,21 +6,20 @@ the first answer to each REST request, once to play.
 
 from __future__ import annotations
 
-import gzip
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from math import gcd
-from typing import IO
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-import msgspec
 import trio
 
-from trioagg.errors import SettingsError
+from trioagg.errors import SettingsError, StoreError
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Quote, Recorded, Source, Span, key
 from trioagg.simulator.feeds import Tape
+from trioagg.transport.capture import Captured, read
 
 _BATCH = 256  # lines between two looks at what else is to do
 _NEAR = 0.002  # seconds that a frame may be early
@@ -30,39 +29,18 @@ Read = Callable[[str, bytes], Recorded | None]
 """How a dialect reads a line: its URL and payload."""
 
 
-class Line(msgspec.Struct):
-    """A line of a capture, as far as it can be played."""
-
-    exchange: str
-    received: int
-    source: str
-    payload: str
-
-
-def lines(path: str, exchange: str) -> Iterator[Line]:
-    """The lines of one exchange; what is no line of a capture, or a binary frame, is passed over.
+def lines(path: str, exchange: str) -> Iterator[Captured]:
+    """The lines of one exchange; what is no line of a capture is passed over.
 
     Raises:
         SettingsError: the file cannot be read.
     """
-    decode = msgspec.json.Decoder(Line).decode
     try:
-        with _open(path) as file:
-            for raw in file:
-                try:
-                    line = decode(raw)
-                except msgspec.DecodeError:
-                    continue
-                if line.exchange == exchange:
-                    yield line
-    except (OSError, EOFError) as error:
-        raise SettingsError(f"capture {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _open(path: str) -> IO[bytes]:
-    with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if zipped else open(path, "rb")  # type: ignore[return-value]
+        for line in read(Path(path)):
+            if isinstance(line, Captured) and line.exchange == exchange:
+                yield line
+    except StoreError as error:
+        raise SettingsError(f"capture {error}") from None
 
 
 class Trades:
@@ -185,7 +163,7 @@ class Recording(Source):
     def _index(self) -> None:
         for line in lines(self.path, self.exchange):
             self._now = self._now or line.received
-            found = self._read(line.source, line.payload.encode())
+            found = self._read(line.source, line.payload)
             if found is not None:
                 self._learn(line, found)
         if not self._now:
@@ -193,7 +171,7 @@ class Recording(Source):
         for trades in self._trades.values():
             trades.sort()
 
-    def _learn(self, line: Line, found: Recorded) -> None:
+    def _learn(self, line: Captured, found: Recorded) -> None:
         if found.stream is None:
             self._answers.setdefault(_key(line.source), found.data)
         if found.quote:
@@ -218,9 +196,9 @@ class Recording(Source):
                 await trio.lowlevel.checkpoint()
             count += self._hear(line, tape)
 
-    def _hear(self, line: Line, tape: Tape) -> bool:
+    def _hear(self, line: Captured, tape: Tape) -> bool:
         """Play one line; whether it was a frame."""
-        found = self._read(line.source, line.payload.encode())
+        found = self._read(line.source, line.payload)
         self._now = max(self._now, line.received)
         if found is None:
             return False

@@ -63,7 +63,8 @@ async def serve(
         SettingsError: an exchange, symbol, rate, fault or capture cannot be.
         OSError: the address cannot be had.
     """
-    houses = {name: await _house(name, symbols, rate, seed, faults, capture) for name in exchanges}
+    played = partial(_house, symbols=symbols, rate=rate, seed=seed, specs=faults, capture=capture)
+    houses = {name: await played(name) for name in exchanges}
     listeners = await trio.open_tcp_listeners(port, host=host)
     address = listeners[0].socket.getsockname()
     urls = {
@@ -86,7 +87,7 @@ def _host(host: str) -> str:
 
 
 async def _house(
-    name: str, symbols: Sequence[str], rate: float | None, seed: int, specs: Sequence[str], capture: str | None
+    name: str, *, symbols: Sequence[str], rate: float | None, seed: int, specs: Sequence[str], capture: str | None
 ) -> House:
     dialect, statistics = load(name), Statistics()
     if rate is not None and not 0 < rate <= FASTEST:

@@ -32,7 +32,7 @@ async def converse(house: House, stream: trio.abc.Stream, target: str, early: by
         if request is not None and session is None:
             await request.reject(404)
         elif request is not None and session is not None:
-            connection = Connection(house, stream, line, await request.accept(), session)
+            connection = Connection(house, stream=stream, line=line, socket=await request.accept(), session=session)
             guard.start_soon(connection.stop_when_cancelled)
             nursery.cancel_scope.shield = True  # the reader must live until the close frame is answered
             await connection.run()
@@ -50,7 +50,7 @@ class Connection:
     """One open WebSocket."""
 
     def __init__(
-        self, house: House, stream: trio.abc.Stream, line: Line, socket: WebSocketConnection, session: Session
+        self, house: House, *, stream: trio.abc.Stream, line: Line, socket: WebSocketConnection, session: Session
     ) -> None:
         self._house, self._stream, self._line, self._socket, self._session = house, stream, line, socket, session
         self._opened = house.clock.elapsed()

@@ -43,12 +43,12 @@ def stream(source: Source, symbol: str, native: str, interval: str) -> Callable[
             opened, closes = bounds(interval, at - 1)
             if at == closes or not at % every:
                 span = source.span(symbol, opened, min(at, closes))
-                yield msgspec.json.encode(_event(span, native, interval, at, closes))
+                yield msgspec.json.encode(_event(span, native, interval, at=at, closes=closes))
 
     return make
 
 
-def _event(span: Span, native: str, interval: str, at: Nanos, closes: Nanos) -> dict[str, Any]:
+def _event(span: Span, native: str, interval: str, *, at: Nanos, closes: Nanos) -> dict[str, Any]:
     return {
         "e": "kline", "E": at // MILLI, "s": native,
         "k": {

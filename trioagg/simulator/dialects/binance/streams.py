@@ -153,7 +153,7 @@ def _refuse(code: int, reason: str, call: int | str | None) -> bytes:
     return msgspec.json.encode({"code": code, "msg": reason, "id": call})
 
 
-def _silence(start: Nanos, end: Nanos) -> Iterator[bytes]:
+def _silence(_start: Nanos, _end: Nanos) -> Iterator[bytes]:
     return iter(())
 
 
