@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from trioagg import __version__
-from trioagg.errors import SettingsError, TrioaggError, first
+from trioagg.errors import SettingsError, TrioaggError
 
 if TYPE_CHECKING:
     from trioagg.pipeline.tally import Outcome
@@ -52,6 +52,10 @@ class Kind(StrEnum):
     TICKER = "ticker"
     TRADES = "trades"
     CANDLES = "candles"
+    BOOK = "book"
+    FUNDING = "funding"
+    OPEN_INTEREST = "open_interest"
+    LIQUIDATIONS = "liquidations"
     INSTRUMENTS = "instruments"
     QUARANTINE = "quarantine"
 
@@ -126,7 +130,7 @@ def run(
     from trioagg.pipeline.run import run as collect
 
     job = Job(settings, simulated=simulated, duration=lasting, record=record, display=display)
-    _end(trio.run(collect, job), Path(settings.run.database))
+    _end(trio.run(collect, job))
 
 
 @app.command(epilog="Example: trioagg show trades --symbol BTC/USDT --limit 20 --format json")
@@ -183,7 +187,6 @@ def replay(
 
     from trioagg.pipeline.replay import Choice
     from trioagg.pipeline.replay import replay as play
-    from trioagg.sinks.sqlite import url_of
     from trioagg.views.progress import progress
 
     settings = _settings(config, database=("--database", database), sinks=("--sink", sink))
@@ -196,10 +199,9 @@ def replay(
     for file in files:
         if not file.is_file():
             raise SettingsError(f"FILE: bad value {str(file)!r}: there is no such file")
-    urls = [url_of(Path(settings.run.database)), *settings.run.sinks]
     with progress("replayed") as advance:
-        outcome = trio.run(lambda: play(files, urls, settings, choice=choice, progress=advance))
-    _end(outcome, Path(settings.run.database))
+        outcome = trio.run(lambda: play(files, settings, choice=choice, progress=advance))
+    _end(outcome)
 
 
 @app.command(epilog="Example: trioagg simulate --port 9000 --rate 1000 --fault garble,share=0.02")
@@ -269,15 +271,10 @@ def _invoke(arguments: list[str] | None) -> int:
         return app(arguments, standalone_mode=False, prog_name="trioagg") or DONE
     except typer.TyperException as error:
         return _complain(_usage(error), MISUSED)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return _complain("interrupted", FAILED)
     except TrioaggError as error:
         return _complain(str(error), MISUSED if isinstance(error, SettingsError) else FAILED)
-    except BaseExceptionGroup as group:
-        cause = first(group)
-        if not isinstance(cause, TrioaggError):
-            raise
-        return _complain(str(cause), MISUSED if isinstance(cause, SettingsError) else FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
         return DONE
@@ -319,10 +316,7 @@ def _settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
     return settings
 
 
-def _end(outcome: Outcome, database: Path) -> None:
-    from trioagg.pipeline.account import account
-
-    account(outcome, database)
+def _end(outcome: Outcome) -> None:
     if outcome.problems:
         raise typer.Exit(FAILED)
 

@@ -14,6 +14,9 @@ Anything else is a bug: logged with its traceback, fenced to the feed that it ca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class TrioaggError(Exception):
     """Base of every error that trioagg raises on purpose; its text is one line for a person."""
@@ -72,3 +75,15 @@ def first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+@contextmanager
+def bare() -> Iterator[None]:
+    """Takes the nurseries' wrappings off one of our errors; anything else stays as it is."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error = first(group)
+        if isinstance(error, TrioaggError):
+            raise error from None
+        raise

@@ -7,21 +7,28 @@ from pathlib import Path
 
 import structlog
 
+from trioagg.errors import StoreError
 from trioagg.pipeline.tally import Outcome
 from trioagg.store import database, open_gaps
 
 log = structlog.get_logger(__name__)
 
+UNKNOWN = -1
+"""The number of open gaps in a database that cannot be read any more."""
+
 
 def account(outcome: Outcome, path: Path) -> None:
-    """Log what went wrong, a line each, and then the account; whatever the log level, the account is there.
-
-    Raises:
-        StoreError: the database cannot be asked for its open gaps any more.
-    """
+    """Log what went wrong, a line each, and then the account; whatever the log level, the account is there."""
     for problem in outcome.problems:
         log.error(problem)
-    with database(path) as db:
-        gaps = open_gaps(db)
     level = max(logging.INFO, logging.getLogger().level)
-    log.log(level, "done", **outcome.tally.counts(), open_gaps=gaps)
+    log.log(level, "done", **outcome.tally.counts(), open_gaps=_open_gaps(path))
+
+
+def _open_gaps(path: Path) -> int:
+    try:
+        with database(path) as db:
+            return open_gaps(db)
+    except StoreError as error:
+        log.error("the ledger cannot be read", reason=str(error))
+        return UNKNOWN

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,8 +15,10 @@ from attrs import define, evolve, field, frozen
 from trioagg import exchanges
 from trioagg.errors import RateLimited
 from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch
-from trioagg.model import Candle, Channel, Event, Quarantined, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Event, Funding, Liquidation, OpenInterest, Quarantined, Ticker, Trade
+from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.storing import Causes, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings
@@ -29,7 +31,15 @@ CAUSES = Causes(before="not recorded", within="not recorded")
 LINES = 2000
 """Lines read at a time."""
 
-CHANNELS = {Trade: Channel.TRADES, Ticker: Channel.TICKER, Candle: Channel.CANDLES}
+CHANNELS = {
+    Trade: Channel.TRADES,
+    Ticker: Channel.TICKER,
+    Candle: Channel.CANDLES,
+    Book: Channel.BOOK,
+    Funding: Channel.FUNDING,
+    OpenInterest: Channel.OPEN_INTEREST,
+    Liquidation: Channel.LIQUIDATIONS,
+}
 
 Progress = Callable[[int], None]
 """Told how many lines were read since it was told last."""
@@ -52,34 +62,40 @@ class Choice:
         return not self.symbols or event.symbol in self.symbols
 
 
-async def replay(
-    files: Sequence[Path], urls: Sequence[str], settings: Settings, *, choice: Choice, progress: Progress
-) -> Outcome:
-    """Store what captures hold.
+async def replay(files: Sequence[Path], settings: Settings, *, choice: Choice, progress: Progress) -> Outcome:
+    """Store what captures hold, and say what became of it.
 
     Args:
         files: in the order to read them.
-        urls: the sinks, the database first.
+        settings: where to store it.
 
     Raises:
         SettingsError, StoreError: a file or a sink cannot be used.
     """
     outcome = Outcome()
-    async with open_sinks(urls) as stores, storing(stores, settings, outcome, causes=CAUSES) as producing:
-        intake = producing.intake
-        if choice.symbols or choice.channels:
-            intake.keep = choice.keeps
-        player = Player(intake, choice, outcome)
-        for file in files:
-            lines = read(file)
-            while batch := await trio.to_thread.run_sync(_next, lines):
-                player.play(batch)
-                progress(len(batch))
-                await intake.room()
+    async with stopping() as stop:
+        with stop.everything:
+            stores = open_sinks(settings.run)
+            async with stores as opened, storing(opened, settings, outcome, causes=CAUSES) as producing:
+                producing.intake.keep = choice.keeps
+                with stop.receiving:
+                    await _play(files, Player(producing.intake, choice, outcome), progress)
+        account(outcome, Path(settings.run.database))
+    if stop.receiving.cancelled_caught:
+        outcome.failures.append("stopped before the end of the captures")
     return outcome
 
 
-def _next(lines: Iterator[Captured | Torn]) -> list[Captured | Torn]:
+async def _play(files: Sequence[Path], player: Player, progress: Progress) -> None:
+    for file in files:
+        with closing(read(file)) as lines:
+            while batch := await trio.to_thread.run_sync(_next, lines):
+                player.play(batch)
+                progress(len(batch))
+                await player.intake.room()
+
+
+def _next(lines: Iterable[Captured | Torn]) -> list[Captured | Torn]:
     return list(islice(lines, LINES))
 
 
@@ -138,4 +154,4 @@ class Player:
         if exchange not in self._unknown:
             self._unknown.add(exchange)
             log.error("lines of an unknown exchange passed over", exchange=exchange)
-            self.outcome.problems.append(f"lines of an unknown exchange passed over: {exchange}")
+            self.outcome.failures.append(f"lines of an unknown exchange passed over: {exchange}")

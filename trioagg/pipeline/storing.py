@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -10,15 +10,15 @@ import trio
 from attrs import frozen
 
 from trioagg import sinks
-from trioagg.model import Event
+from trioagg.model import Event, Instrument
 from trioagg.pipeline.flow import Inlet, flow
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.ledger import Ledger
 from trioagg.pipeline.record import record
 from trioagg.pipeline.tally import Outcome, Tally
 from trioagg.pipeline.write import Writer
-from trioagg.settings import Settings
-from trioagg.sinks import Sink
+from trioagg.settings import Run, Settings
+from trioagg.sinks import Sink, sqlite
 from trioagg.transport.capture import Captured
 
 
@@ -28,11 +28,11 @@ class Producing:
 
     Attributes:
         intake: takes what they receive.
-        nursery: theirs; cancelling it is a clean stop.
+        describe: keeps in the database what is known of instruments.
     """
 
     intake: Intake
-    nursery: trio.Nursery
+    describe: Callable[[Sequence[Instrument]], Awaitable[None]]
 
 
 @frozen
@@ -49,13 +49,14 @@ class Causes:
 
 
 @asynccontextmanager
-async def open_sinks(urls: Sequence[str]) -> AsyncIterator[dict[str, Sink]]:
-    """Every sink by its URL, opened in order and closed in reverse.
+async def open_sinks(run: Run) -> AsyncIterator[dict[str, Sink]]:
+    """The database and every further sink by its URL, opened in this order and closed in reverse.
 
     Raises:
         SettingsError, StoreError: one of them cannot be opened.
     """
     async with AsyncExitStack() as stack:
+        urls = [sqlite.url_of(Path(run.database)), *run.sinks]
         yield {url: await stack.enter_async_context(sinks.connect(url)) for url in urls}
 
 
@@ -72,23 +73,24 @@ async def storing(
         stores: by URL; the first is the database, whose account is the outcome's.
         folder: for raw captures, if they are wanted.
     """
-    tallies = dict(zip(stores, [outcome.tally, *(Tally() for _ in list(stores)[1:])], strict=True))
+    database, *others = stores
+    outcome.beside = {url: Tally() for url in others}
+    tallies = {database: outcome.tally, **outcome.beside}
     async with trio.open_nursery() as writers:
         async with trio.open_nursery() as producers:
             inlets: list[Inlet[Event]] = []
             for url, store in stores.items():
                 inlet, outlet = flow(url, settings.buffers.channel)
                 ledger = Ledger(store, cause=causes.within, first_cause=causes.before)
-                ends = producers.cancel_scope.cancel if not inlets else _nothing
+                ends = producers.cancel_scope.cancel if url == database else _nothing
                 writer = Writer(outlet, store, ledger, tallies[url], settings.buffers, dead=ends)
                 writers.start_soon(writer.run)
                 inlets.append(inlet)
-            captures = _recording(writers, folder, settings.buffers.channel, outcome.problems) if folder else None
+            captures = _recording(writers, folder, settings.buffers.channel, outcome.failures) if folder else None
             intake = Intake(outcome.tally, inlets, captures)
-            yield Producing(intake, producers)
+            yield Producing(intake, stores[database].describe)
         intake.close()
         writers.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
-    outcome.problems += [f"{tally.lost} events not stored in {url}" for url, tally in tallies.items() if tally.lost]
 
 
 def _nothing() -> None:

@@ -36,8 +36,17 @@ class Outcome:
 
     Attributes:
         tally: the account of the database.
-        problems: what failed or was lost, a line each; empty when everything received is stored or accounted for.
+        beside: the accounts of further sinks, by URL.
+        failures: what failed, a line each.
     """
 
     tally: Tally = field(factory=Tally)
-    problems: list[str] = field(factory=list)
+    beside: dict[str, Tally] = field(factory=dict)
+    failures: list[str] = field(factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What failed or was lost, a line each; empty when everything received is stored or accounted for."""
+        tallies = {"the database": self.tally, **self.beside}
+        lost = [f"{tally.lost} events were not stored in {where}" for where, tally in tallies.items() if tally.lost]
+        return [*self.failures, *lost]

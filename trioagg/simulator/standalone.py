@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from trioagg.errors import SettingsError
+from trioagg.errors import SettingsError, bare
 from trioagg.simulator.server import serve
 
 
@@ -32,13 +32,13 @@ async def serve_until_signal(
     play = partial(
         serve, exchanges=exchanges, symbols=symbols, rate=rate, seed=seed, faults=faults, host=host, port=port
     )
-    try:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
+    with bare(), trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            try:
                 started = await nursery.start(partial(play, capture=str(capture) if capture else None))
-                for name, urls in started.items():
-                    print(f"{name} REST {urls.rest} WebSocket {urls.ws}", flush=True)
-                await anext(aiter(signals))
-                nursery.cancel_scope.cancel()
-    except* OSError as group:
-        raise SettingsError(f"--host, --port: cannot listen on {host}:{port}: {group.exceptions[0]}") from None
+            except OSError as error:
+                raise SettingsError(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}") from None
+            for name, urls in started.items():
+                print(f"{name} REST {urls.rest} WebSocket {urls.ws}", flush=True)
+            await anext(aiter(signals))
+            nursery.cancel_scope.cancel()

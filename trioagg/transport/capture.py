@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -76,7 +76,7 @@ def line(captured: Captured) -> bytes:
         return _encode(_Line(*head, payload_base64=b64encode(captured.payload).decode())) + b"\n"
 
 
-def read(path: Path) -> Iterator[Captured | Torn]:
+def read(path: Path) -> Generator[Captured | Torn, None, None]:
     """What a capture holds, in its order; a line that cannot be read costs that line, a torn end costs the end.
 
     Raises:

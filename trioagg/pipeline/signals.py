@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM: the first ends those who produce, the second ends everything."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import trio
+from attrs import field, frozen
+
+from trioagg.errors import bare
+
+log = structlog.get_logger(__name__)
+
+
+@frozen
+class Stop:
+    """What signals cancel.
+
+    Attributes:
+        receiving: by the first signal: nothing more is received, what was is stored.
+        everything: by the second signal.
+    """
+
+    receiving: trio.CancelScope = field(factory=trio.CancelScope)
+    everything: trio.CancelScope = field(factory=trio.CancelScope)
+
+
+@asynccontextmanager
+async def stopping() -> AsyncIterator[Stop]:
+    """Listen for signals while the block lasts; outside the main thread, where none can be received, do nothing.
+
+    One of our errors that ends the block comes out bare.
+    """
+    stop = Stop()
+    with bare():
+        if threading.current_thread() is not threading.main_thread():
+            yield stop
+            return
+        with trio.open_signal_receiver(*_signals()) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_obey, signals, stop)
+                yield stop
+                nursery.cancel_scope.cancel()
+
+
+async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
+    async for number in signals:
+        name = signal.Signals(number).name
+        if stop.receiving.cancel_called:
+            log.error("second signal: stopping at once", signal=name)
+            stop.everything.cancel()
+        else:
+            log.info("stopping: storing what was received", signal=name)
+            stop.receiving.cancel()
+
+
+def _signals() -> list[signal.Signals]:
+    names = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Windows, where SIGTERM never comes
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
