@@ -112,6 +112,7 @@ def run(
     """
     from trioagg.settings import number
 
+    lasting = _value("--duration", duration, number(float, least=0))
     settings = _settings(
         config,
         exchanges=("--exchange", exchange),
@@ -138,7 +139,7 @@ def show(
     kind: Annotated[Kind, typer.Argument(help="What to show.")] = Kind.TICKER,
     exchange: Exchanges = None,
     symbol: Symbols = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Rows at the most.")] = None,
+    limit: Annotated[str | None, typer.Option("--limit", "-n", metavar="N", help="Rows at the most.")] = None,
     database: Database = None,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with new rows as they come.")] = False,
@@ -148,14 +149,16 @@ def show(
 
     Without --limit, the newest ticker of every market, or 20 rows of another kind.
     """
+    from trioagg.settings import number
     from trioagg.views import show as view
 
+    rows = _value("--limit", limit, number(int, least=1))
     path = Path(_settings(config, database=("--database", database)).run.database)
     chosen = {"exchanges": exchange or (), "symbols": [name.upper() for name in symbol or ()]}
     if follow:
-        view.show_on(path, kind.value, form.value, limit=limit or view.LIMIT, **chosen)
+        view.show_on(path, kind.value, form.value, limit=rows or view.LIMIT, **chosen)
     else:
-        view.show(path, kind.value, form.value, limit=limit, **chosen)
+        view.show(path, kind.value, form.value, limit=rows, **chosen)
 
 
 @app.command(epilog="Example: trioagg gaps --format json")
@@ -207,7 +210,7 @@ def replay(
 @app.command(epilog="Example: trioagg simulate --port 9000 --rate 1000 --fault garble,share=0.02")
 def simulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    port: Annotated[str, typer.Option(metavar="NUMBER", help="0: a free one.")] = "0",
     exchange: Exchanges = None,
     symbol: Symbols = None,
     rate: Annotated[float | None, typer.Option(help="Messages per second in all.")] = None,
@@ -220,17 +223,18 @@ def simulate(
     """Serve the built-in exchange, for tests and demos."""
     import trio
 
+    from trioagg.settings import number
     from trioagg.simulator.standalone import serve_until_signal
 
     settings = _settings(None, exchanges=("--exchange", exchange), symbols=("--symbol", symbol))
     trio.run(
         lambda: serve_until_signal(
             host=host,
-            port=port,
+            port=_value("--port", port, number(int, least=0, most=65535)),
             exchanges=settings.run.exchanges,
             symbols=settings.run.symbols if symbol else (),
-            rate=rate,
-            seed=seed,
+            rate=_value("--rate", rate, number(float, least=0)),
+            seed=_value("--seed", seed, number(int, least=0)),
             faults=fault or (),
             capture=capture,
         )
@@ -321,8 +325,8 @@ def _end(outcome: Outcome) -> None:
         raise typer.Exit(FAILED)
 
 
-def _value(flag: str, text: str, parse: Callable[[str], Any]) -> Any:
+def _value(flag: str, text: str | None, parse: Callable[[str], Any]) -> Any:
     try:
-        return parse(text)
+        return None if text is None else parse(text)
     except ValueError as error:
         raise SettingsError(f"{flag}: bad value {text!r}: {error}") from None
