@@ -124,7 +124,6 @@ def run(
         log_level=("--log-level", log_level),
         log_format=("--log-format", log_format),
     )
-    lasting = None if duration is None else _value("--duration", duration, number(float, least=0))
     import trio
 
     from trioagg.pipeline.run import Job
@@ -213,12 +212,10 @@ def simulate(
     port: Annotated[str, typer.Option(metavar="NUMBER", help="0: a free one.")] = "0",
     exchange: Exchanges = None,
     symbol: Symbols = None,
-    rate: Annotated[float | None, typer.Option(help="Messages per second in all.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same market.")] = 0,
-    fault: Annotated[
-        list[str] | None, typer.Option(help="What goes wrong, such as cut,every=10; repeat for more.")
-    ] = None,
-    capture: Annotated[Path | None, typer.Option(help="Play this recording.")] = None,
+    rate: Annotated[str | None, typer.Option(metavar="MESSAGES", help="Per second in all.")] = None,
+    seed: Annotated[str, typer.Option(metavar="NUMBER", help="The same seed makes the same market.")] = "0",
+    fault: Annotated[list[str] | None, typer.Option(metavar="SPEC", help="As cut,every=10; repeat for more.")] = None,
+    capture: Annotated[Path | None, typer.Option(metavar="FILE", help="Play this recording.")] = None,
 ) -> None:
     """Serve the built-in exchange, for tests and demos."""
     import trio
