@@ -42,7 +42,7 @@ ROOMS = {
     "sqlite3": {"store"},
     "pandas": {"views", "store"},
     "asyncio": set(),
-    "threading": {"pipeline.run"},
+    "threading": {"pipeline.signals"},
     "unittest": set(),
 }
 """Library → the only places that import it."""
