@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 
 from trioagg.errors import SettingsError, StoreError
-from trioagg.model import Candle, Event, Quarantined, Ticker, Trade, TradeId
+from trioagg.model import (
+    Book,
+    Candle,
+    Event,
+    Funding,
+    Liquidation,
+    OpenInterest,
+    Quarantined,
+    Ticker,
+    Trade,
+    TradeId,
+)
 from trioagg.store import (
     COLUMNS,
     Quote,
@@ -54,6 +65,21 @@ def candle(number: int, *, interval: str = "1m", received: int = T0, closed: boo
     return Candle("binance", "BTC/USDT", interval, T0 + number, one, one, one, one, one, closed, received)
 
 
+def derived(received: int, market: str = "binance BTC/USDT") -> list[Event]:
+    """A book and one of each kind that only derivatives have."""
+    exchange, symbol = market.split()
+    one, two = Decimal("1.0"), Decimal("2.50")
+    return [
+        Book(exchange, symbol, ((one, two),), ((two, one), (Decimal(3), one)), None, received),
+        Funding(exchange, symbol, Decimal("-0.00010"), None, two, T0 + 1, None, received),
+        OpenInterest(exchange, symbol, two, T0, received),
+        Liquidation(exchange, symbol, "sell", one, two, None, received),
+    ]
+
+
+DERIVED = ("book", "funding", "open_interest", "liquidations")
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "trioagg.db"
@@ -78,12 +104,17 @@ def ids(found: list[dict[str, Any]]) -> list[str]:
 def test_a_row_of_each_kind(writer: Writer, db: Database) -> None:
     """Rows have the contract's columns in its order, exact decimals as text, ids as text, absent values None."""
     writer.write([trade(7, at=None), ticker(T0, last=None), candle(0), Quarantined("binance", T0, "torn", b"{")])
+    writer.write(derived(T0))
     assert {kind: tuple(row) for kind in COLUMNS if kind != "gaps" for row in rows(db, kind)} == {
         kind: COLUMNS[kind] for kind in COLUMNS if kind != "gaps"
     }
     assert list(rows(db, "trades")[0].values()) == ["binance", "BTC/USDT", "7", "1.50", "2.0", "sell", None, T0]
     assert list(rows(db, "ticker")[0].values())[2:] == ["99.75", "1", "101.50", "2", None, "12.5", None, T0]
     assert list(rows(db, "candles")[0].values())[2:] == ["1m", T0, "1.0", "1.0", "1.0", "1.0", "1.0", 1, T0]
+    assert list(rows(db, "book")[0].values())[2:] == ['[["1.0","2.50"]]', '[["2.50","1.0"],["3","1.0"]]', None, T0]
+    assert list(rows(db, "funding")[0].values())[2:] == ["-0.00010", None, "2.50", T0 + 1, None, T0]
+    assert list(rows(db, "open_interest")[0].values())[2:] == ["2.50", T0, T0]
+    assert list(rows(db, "liquidations")[0].values())[2:] == ["sell", "1.0", "2.50", None, T0]
     assert list(rows(db, "quarantine")[0].values()) == ["binance", T0, "torn", "{"]
 
 
@@ -91,7 +122,7 @@ def test_the_views_have_the_contracts_columns(writer: Writer, path: Path) -> Non
     """Each of the contract's names answers plain SQL with the columns that ``rows`` gives."""
     with closing(sqlite3.connect(path)) as db:
         for kind, names in COLUMNS.items():
-            view = "tickers" if kind == "ticker" else kind
+            view = {"ticker": "tickers", "book": "books"}.get(kind, kind)
             assert tuple(column[0] for column in db.execute(f"SELECT * FROM {view}").description) == tuple(names)
 
 
@@ -175,7 +206,7 @@ def test_asking_an_empty_database(db: Database) -> None:
 
 def test_an_unknown_kind(db: Database) -> None:
     """A kind that there is not is answered by those that there are."""
-    with pytest.raises(SettingsError, match="known: ticker, trades, candles, gaps, quarantine, instruments"):
+    with pytest.raises(SettingsError, match=f"known: {', '.join(COLUMNS)}$"):
         rows(db, "trade")
 
 
@@ -269,7 +300,7 @@ def test_the_rate_of_a_busy_market(writer: Writer, db: Database) -> None:
 
 def test_no_question_scans_a_table(writer: Writer, path: Path) -> None:
     """Every query over rows goes by key, and in its order: none reads or sorts a table."""
-    writer.write([trade(1), trade("a"), ticker(T0), candle(0), Quarantined("binance", T0, "torn", b"{")])
+    writer.write([trade(1), trade("a"), ticker(T0), candle(0), Quarantined("binance", T0, "torn", b"{"), *derived(T0)])
     asked: list[str] = []
     with closing(connect(path)) as db:
         db.set_trace_callback(asked.append)
@@ -293,7 +324,7 @@ def test_no_question_scans_a_table(writer: Writer, path: Path) -> None:
     assert not [step for step in plans if "TEMP B-TREE" in step]
 
 
-@pytest.mark.parametrize("view", ["trades", "tickers", "candles"])
+@pytest.mark.parametrize("view", ["trades", "tickers", "candles", "books", *DERIVED[1:]])
 @pytest.mark.parametrize("where", ["exchange = 'binance' AND symbol = 'BTC/USDT'", "symbol = 'BTC/USDT'", "true"])
 def test_plain_sql_goes_by_key(writer: Writer, path: Path, view: str, where: str) -> None:
     """A person's query on the views goes from the few instruments to their rows by key."""
@@ -334,7 +365,7 @@ def test_a_table_that_is_gone(writer: Writer, path: Path) -> None:
 
 def test_events_of_every_kind_share_one_instrument(writer: Writer, db: Database) -> None:
     """A market is one instrument, however many kinds of events it has."""
-    batch: list[Event] = [trade(1), ticker(T0), candle(0)]
+    batch: list[Event] = [trade(1), ticker(T0), candle(0), *derived(T0)]
     for event in batch:
         writer.write([event])
     assert len(rows(db, "instruments")) == 1

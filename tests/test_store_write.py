@@ -13,7 +13,6 @@ import pytest
 
 from trioagg.model import Candle, Event, Instrument, Quarantined, Ticker, Trade, TradeId
 from trioagg.store import Counts, Writer, database, rows
-from trioagg.store.write import REMEMBERED
 
 T0 = 1_723_161_253_937_085_768
 
@@ -121,31 +120,6 @@ def test_one_id_is_one_row_however_it_was_spelt(writer: Writer) -> None:
 def test_the_same_id_on_two_markets_is_two_trades(writer: Writer) -> None:
     """Ids are unique within (exchange, symbol) only."""
     assert writer.write([trade(1), trade(1, symbol="ETH/USDT")]).stored == 2
-
-
-def test_tickers_of_one_instant_are_all_kept(writer: Writer, path: Path) -> None:
-    """Tickers that one read brought are all rows, in their order, though the batch was cut between them."""
-    assert writer.write([ticker("1"), ticker("2")]).stored == 2
-    assert writer.write([ticker("3"), ticker("9", symbol="ETH/USDT"), ticker("5", received=T0 + 1)]).stored == 3
-    assert writer.write([ticker("4")]).stored == 1
-    bids = [row["bid"] for row in read(path, "ticker") if row["symbol"] == "BTC/USDT"]
-    assert bids == ["1", "2", "3", "4", "5"]
-
-
-def test_a_writer_forgets_old_instants(writer: Writer) -> None:
-    """What a writer keeps in mind of tickers is bounded, and so old that it tells nothing any more."""
-    writer.write([ticker(received=n) for n in range(3 * REMEMBERED)])
-    assert writer.write([ticker("7", received=0)]) == Counts(0, 1, 0)
-    assert writer.write([ticker("7", received=3 * REMEMBERED - 1)]) == Counts(1, 0, 0)
-
-
-def test_a_replay_of_tickers_adds_nothing(writer: Writer, path: Path) -> None:
-    """Another writer that is given the same tickers in the same order finds them all there, however they are cut."""
-    batch = [ticker("1"), ticker("2"), ticker("3", received=T0 + 1)]
-    writer.write(batch)
-    again = Writer.open(path)
-    assert [again.write([one]).duplicates for one in batch] == [1, 1, 1]
-    again.close()
 
 
 def test_a_candle_moves_forward_only(writer: Writer, path: Path) -> None:

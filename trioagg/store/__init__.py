@@ -11,6 +11,7 @@ the schema, and alone imports sqlite3.
 
 from __future__ import annotations
 
+from trioagg.store.kinds import COLUMNS
 from trioagg.store.opening import Database
 from trioagg.store.read import (
     Quote,
@@ -23,7 +24,6 @@ from trioagg.store.read import (
     rows,
     summary,
 )
-from trioagg.store.schema import COLUMNS
 from trioagg.store.seek import Row
 from trioagg.store.write import Counts, Known, Writer
 

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from trioagg.model import Candle, Event, Gap, Instrument, Part, Quarantined, Ticker, Trade, TradeId
+from trioagg.model import (
+    Book,
+    Candle,
+    Funding,
+    Gap,
+    Instrument,
+    Level,
+    Liquidation,
+    OpenInterest,
+    Part,
+    Quarantined,
+    Ticker,
+    Trade,
+    TradeId,
+)
 
 Market = tuple[str, str]
 """(exchange, symbol)."""
 
 Ids = Mapping[Market, int]
 Cells = tuple[object, ...]
-Instant = tuple[int, int]
+Instant = Cells
 """(instrument, received)."""
 
-Moments = dict[Instant, list[Cells]]
-"""The tickers that came at an instant, in their order, without it."""
+Moments = dict[Instant, int]
+"""How many events of one kind came at an instant."""
+
+PRICES = attrgetter("bid", "bid_size", "ask", "ask_size", "last", "volume")
+"""What a ticker tells."""
 
 WORD = 2**63
 """Integers from minus this to just below it fit SQLite's."""
@@ -54,14 +71,6 @@ def gaps_of(exchange: str, symbol: str, rows: Iterable[Sequence[Any]]) -> list[G
     return gaps
 
 
-def parted(batch: Sequence[Event]) -> tuple[list[Trade], list[Ticker], list[Candle], list[Quarantined]]:
-    """A batch by kind, each part in the batch's order; KeyError for a kind that has no table."""
-    parts: dict[type, list[Any]] = {Trade: [], Ticker: [], Candle: [], Quarantined: []}
-    for event in batch:
-        parts[type(event)].append(event)
-    return parts[Trade], parts[Ticker], parts[Candle], parts[Quarantined]
-
-
 def trade_rows(trades: Sequence[Trade], ids: Ids) -> list[Cells]:
     """Trades for the table ``trade``."""
     return [
@@ -88,25 +97,56 @@ def _key(trade_id: TradeId) -> TradeId:
     return text
 
 
-def ticker_rows(tickers: Sequence[Ticker], ids: Ids, known: Moments) -> tuple[list[Cells], Moments]:
-    """The rows, and what is known of their instants after them.
+def ticker_cells(ticker: Ticker) -> Cells:
+    """A ticker for the table ``ticker``, without market and arrival."""
+    return *map(_text, PRICES(ticker)), ticker.timestamp
 
-    Tickers of one market that one read brought share their instant; they are numbered in their order, on from those of
+
+def book_cells(book: Book) -> Cells:
+    """A book for the table ``book``, without market and arrival."""
+    return _levels(book.bids), _levels(book.asks), book.timestamp
+
+
+def funding_cells(funding: Funding) -> Cells:
+    """A funding rate for the table ``funding_rate``, without market and arrival."""
+    rate, mark, index = map(_text, (funding.rate, funding.mark, funding.index))
+    return rate, mark, index, funding.due, funding.timestamp
+
+
+def open_interest_cells(held: OpenInterest) -> Cells:
+    """An open interest for the table ``interest``, without market and arrival."""
+    return _text(held.amount), held.timestamp
+
+
+def liquidation_cells(closed: Liquidation) -> Cells:
+    """A liquidation for the table ``liquidation``, without market and arrival."""
+    return closed.side, _text(closed.price), _text(closed.amount), closed.timestamp
+
+
+def numbered(
+    rows: Sequence[Cells], known: Moments, arrived: Callable[[Instant, int], list[Cells]]
+) -> tuple[list[Cells], Moments]:
+    """The rows, each with its ordinal behind it, and how many came at each of their instants until now.
+
+    Events of one market that one read brought share their instant; they are numbered in their order, on from those of
     an earlier batch. Exactly those of the earlier batch again are taken for that batch, offered again.
+
+    Args:
+        rows: they begin with their instant.
+        known: how many came at an instant before.
+        arrived: the first so many rows of an instant, as they were stored.
     """
-    met: Moments = {}
-    for ticker in tickers:
-        prices = (ticker.bid, ticker.bid_size, ticker.ask, ticker.ask_size, ticker.last, ticker.volume)
-        instant = ids[ticker.exchange, ticker.symbol], ticker.received
-        met.setdefault(instant, []).append((*map(_text, prices), ticker.timestamp))
-    rows: list[Cells] = []
+    met: dict[Instant, list[Cells]] = {}
+    for row in rows:
+        met.setdefault(row[:2], []).append(row)
+    counted: list[Cells] = []
+    moments: Moments = {}
     for instant, told in met.items():
-        before = known.get(instant, [])
-        again = told == before
-        rows += [(*instant, n, *cells) for n, cells in enumerate(told, 0 if again else len(before))]
-        if before and not again:
-            met[instant] = before + told
-    return rows, met
+        before = known.get(instant, 0)
+        start = 0 if before == len(told) and told == arrived(instant, before) else before
+        counted += [(*row, n) for n, row in enumerate(told, start)]
+        moments[instant] = start + len(told)
+    return counted, moments
 
 
 def candle_rows(candles: Sequence[Candle], ids: Ids) -> list[Cells]:
@@ -145,6 +185,11 @@ def instrument_row(listed: Instrument) -> Cells:
         *map(_text, (listed.tick_size, listed.amount_step, listed.contract_size)),
         *(listed.amount_unit, listed.status),
     )
+
+
+def _levels(levels: Sequence[Level]) -> str:
+    """Levels as JSON, each number as the text of its digits."""
+    return "[" + ",".join([f'["{price:f}","{amount:f}"]' for price, amount in levels]) + "]"
 
 
 def _text(number: Decimal | None) -> str | None:

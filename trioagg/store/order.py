@@ -1,15 +1,18 @@
-"""The order in which each kind's rows lie under their keys: the newest are found, and followed, without a scan."""
+"""The order in which rows lie under their keys: the newest are found, and followed, without a scan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
-from trioagg.store.schema import COLUMNS
-
 TEXTS = {name: f"CAST({name} AS TEXT)" for name in ("trade_id", "first_missing", "last_missing")}
 MOMENT = "coalesce(timestamp, received)"
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL takes it, whatever else the word means there."""
+    return f'"{name}"'
 
 
 @frozen
@@ -17,7 +20,7 @@ class Lane:
     """Rows of one kind that lie in the order of one index.
 
     Attributes:
-        kind: as users name it.
+        columns: the contract's, in its order.
         table: where they are.
         part: the columns that the index begins with: one value of them is one lane's part.
         order: those that follow, integers first.
@@ -25,7 +28,7 @@ class Lane:
         where: a further condition; empty for none.
     """
 
-    kind: str
+    columns: Sequence[str]
     table: str
     part: Sequence[str]
     order: Sequence[str]
@@ -35,7 +38,7 @@ class Lane:
     @property
     def lifted(self) -> list[str]:
         """The contract's columns that the part tells, not its rows; they come first."""
-        return [name for name in COLUMNS[self.kind] if name in ("exchange", "symbol")]
+        return [name for name in self.columns if name in ("exchange", "symbol")]
 
     @property
     def newest(self) -> str:
@@ -60,19 +63,5 @@ class Lane:
         return " AND ".join([f"{name} = ?" for name in self.part] + [self.where] * bool(self.where))
 
     def _select(self) -> str:
-        cells = [TEXTS.get(name, name) for name in COLUMNS[self.kind] if name not in self.lifted]
+        cells = [TEXTS.get(name, quoted(name)) for name in self.columns if name not in self.lifted]
         return f"SELECT {', '.join([*cells, self.moment, *self.order])} FROM {self.table} WHERE {self._terms()}"
-
-
-LANES: Mapping[str, Sequence[Lane]] = {
-    "ticker": (Lane("ticker", "ticker", ("instrument",), ("received", "ordinal"), "received"),),
-    "trades": (
-        # In an index numbers come before texts, so this is the numbered ids.
-        Lane("trades", "trade", ("instrument",), ("trade_id",), MOMENT, "trade_id < ''"),
-        Lane("trades", "trade", ("instrument",), (MOMENT, "trade_id"), MOMENT, "typeof(trade_id) = 'text'"),
-    ),
-    "candles": (Lane("candles", "candle", ("instrument", "interval"), ("open_time", "received"), "open_time"),),
-    "gaps": (Lane("gaps", "gap", ("instrument",), ("id",), "id"),),
-    "quarantine": (Lane("quarantine", "quarantined", ("exchange",), ("received", "digest"), "received"),),
-    "instruments": (Lane("instruments", "instrument", ("id",), ("id",), "id"),),
-}

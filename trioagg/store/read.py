@@ -17,8 +17,9 @@ from pathlib import Path
 from attrs import frozen
 
 from trioagg.model import Nanos
+from trioagg.store.kinds import LANES
 from trioagg.store.opening import Database, readable
-from trioagg.store.order import LANES, Lane
+from trioagg.store.order import Lane
 from trioagg.store.seek import (
     START,
     Found,
@@ -101,7 +102,7 @@ def rows(
 
     Args:
         db: from ``connect`` or ``database``.
-        kind: ``ticker``, ``trades``, ``candles``, ``gaps``, ``quarantine`` or ``instruments``.
+        kind: a channel, or ``gaps``, ``quarantine`` or ``instruments``.
         exchanges: only these; empty for all.
         symbols: only these; empty for all.
         limit: so many rows at most, over all markets together.

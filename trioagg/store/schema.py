@@ -1,40 +1,18 @@
 """The tables, and the contract's views over them.
 
-Prices and amounts are text in the tables, digit for digit, and doubles in the views. ``trade_id`` is an integer
-wherever the exchange's id is a plain number of 64 bits, so that the key of one market is ordered by it. ``gap`` has a
-row for each part of a gap that has a fate of its own; ``origin``, the first id that was missing, holds them together.
-The views join crosswise, which SQLite takes as an order: from the few instruments to their rows by key, whatever is
-asked.
+Prices and amounts are text in the tables, digit for digit, and doubles in the views; the levels of a book are JSON in
+both, ``[["price","amount"],…]``, best first. ``trade_id`` is an integer wherever the exchange's id is a plain number of
+64 bits, so that the key of one market is ordered by it. ``gap`` has a row for each part of a gap that has a fate of its
+own; ``origin``, the first id that was missing, holds them together. The views join crosswise, which SQLite takes as an
+order: from the few instruments to their rows by key, whatever is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 APPLICATION_ID = 0x54724167
 """Says in the file's header that it is ours: ``TrAg``."""
-
-COLUMNS: Mapping[str, Sequence[str]] = {
-    "trades": ("exchange", "symbol", "trade_id", "price", "amount", "side", "timestamp", "received"),
-    "ticker": (
-        *("exchange", "symbol", "bid", "bid_size", "ask", "ask_size", "last", "volume"),
-        *("timestamp", "received"),
-    ),
-    "candles": (
-        *("exchange", "symbol", "interval", "open_time", "open", "high", "low", "close", "volume"),
-        *("closed", "received"),
-    ),
-    "gaps": (
-        *("exchange", "symbol", "channel", "first_missing", "last_missing", "missing", "cause"),
-        *("status", "detected", "closed"),
-    ),
-    "quarantine": ("exchange", "received", "reason", "payload"),
-    "instruments": (
-        *("exchange", "symbol", "native", "base", "quote", "tick_size", "amount_step", "contract_size"),
-        *("amount_unit", "status"),
-    ),
-}
-"""What can be shown, and the columns of each, in the contract's order."""
 
 VERSION_1 = """
 CREATE TABLE instrument (
@@ -93,6 +71,48 @@ CREATE TABLE candle (
     PRIMARY KEY (instrument, interval, open_time)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE book (
+    instrument INTEGER NOT NULL REFERENCES instrument,
+    received INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    bids TEXT NOT NULL,
+    asks TEXT NOT NULL,
+    timestamp INTEGER,
+    PRIMARY KEY (instrument, received, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE funding_rate (
+    instrument INTEGER NOT NULL REFERENCES instrument,
+    received INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    rate TEXT NOT NULL,
+    mark TEXT,
+    "index" TEXT,
+    due INTEGER,
+    timestamp INTEGER,
+    PRIMARY KEY (instrument, received, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE interest (
+    instrument INTEGER NOT NULL REFERENCES instrument,
+    received INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    amount TEXT NOT NULL,
+    timestamp INTEGER,
+    PRIMARY KEY (instrument, received, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE liquidation (
+    instrument INTEGER NOT NULL REFERENCES instrument,
+    received INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    side TEXT NOT NULL,
+    price TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    timestamp INTEGER,
+    PRIMARY KEY (instrument, received, ordinal)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE gap (
     id INTEGER PRIMARY KEY,
     instrument INTEGER NOT NULL REFERENCES instrument,
@@ -144,6 +164,23 @@ CREATE VIEW candles AS
 SELECT exchange, symbol, interval, open_time, CAST(open AS REAL) AS open, CAST(high AS REAL) AS high,
     CAST(low AS REAL) AS low, CAST(close AS REAL) AS close, CAST(volume AS REAL) AS volume, closed, received
 FROM instrument CROSS JOIN candle ON candle.instrument = instrument.id;
+
+CREATE VIEW books AS
+SELECT exchange, symbol, bids, asks, timestamp, received
+FROM instrument CROSS JOIN book ON book.instrument = instrument.id;
+
+CREATE VIEW funding AS
+SELECT exchange, symbol, CAST(rate AS REAL) AS rate, CAST(mark AS REAL) AS mark,
+    CAST("index" AS REAL) AS "index", due, timestamp, received
+FROM instrument CROSS JOIN funding_rate ON funding_rate.instrument = instrument.id;
+
+CREATE VIEW open_interest AS
+SELECT exchange, symbol, CAST(amount AS REAL) AS amount, timestamp, received
+FROM instrument CROSS JOIN interest ON interest.instrument = instrument.id;
+
+CREATE VIEW liquidations AS
+SELECT exchange, symbol, side, CAST(price AS REAL) AS price, CAST(amount AS REAL) AS amount, timestamp, received
+FROM instrument CROSS JOIN liquidation ON liquidation.instrument = instrument.id;
 
 CREATE VIEW gaps AS
 SELECT exchange, symbol, channel, CAST(first_missing AS TEXT) AS first_missing,

@@ -9,9 +9,9 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from trioagg.errors import SettingsError
+from trioagg.store.kinds import LANES
 from trioagg.store.opening import Database
-from trioagg.store.order import LANES, Lane
-from trioagg.store.schema import COLUMNS
+from trioagg.store.order import Lane
 from trioagg.store.trouble import reading
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ def since(db: Database, lane: Lane, part: Part, mark: Mark) -> list[Found]:
 
 
 def _found(lane: Lane, part: Part, answers: Iterable[tuple[Any, ...]]) -> list[Found]:
-    names = COLUMNS[lane.kind]
+    names = lane.columns
     told = [getattr(part, name) for name in names if name in lane.lifted]
     width = len(names) - len(told)
     return [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,33 +17,23 @@ from trioagg.model import Event, Gap, Instrument
 from trioagg.store.cells import (
     Cells,
     Ids,
+    Instant,
     Market,
     Moments,
-    candle_rows,
     gap_key,
     gaps_of,
     instrument_row,
+    numbered,
     part_rows,
-    parted,
     quarantine_row,
-    ticker_rows,
-    trade_rows,
 )
+from trioagg.store.kinds import KINDS, Kind, parted
 from trioagg.store.opening import Database, transaction, writable
 from trioagg.store.trouble import writing
 
 REMEMBERED = 4_096
-"""How many instants are kept in mind to number the tickers of one instant; those of one read follow each other."""
+"""How many instants of a kind are kept in mind, to number the events of one; those of one read follow each other."""
 
-INSERT_TRADE = "INSERT INTO trade VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-INSERT_TICKER = "INSERT INTO ticker VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-INSERT_CANDLE = "INSERT INTO candle VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-RENEW_CANDLE = """
-INSERT INTO candle VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-    open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-    volume = excluded.volume, closed = excluded.closed, received = excluded.received
-WHERE (excluded.closed, excluded.received) >= (candle.closed, candle.received)
-"""
 INSERT_QUARANTINED = """
 INSERT INTO quarantined (exchange, received, digest, reason, payload) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
@@ -121,7 +112,7 @@ class Writer:
         self._db = db
         self._file = _identity(db.path)
         self._ids: dict[Market, int] = {}
-        self._moments: Moments = {}
+        self._moments: dict[Kind, Moments] = {kind: {} for kind in KINDS.values()}
 
     @classmethod
     def open(cls, path: Path | str, patience: float = 1.0) -> Writer:
@@ -147,17 +138,18 @@ class Writer:
             SinkError: nothing was written; the same batch may be offered again.
             StoreError: nothing was written, and nothing ever will be until a person acts.
         """
-        trades, tickers, candles, bad = parted(batch)
-        markets = {(event.exchange, event.symbol) for part in (trades, tickers, candles, gaps) for event in part}
+        parts, bad = parted(batch)
+        markets = {(event.exchange, event.symbol) for part in (*parts.values(), gaps) for event in part}
+        met: dict[Kind, Moments] = {}
         with self._transaction():
             ids = self._identified(markets)
-            dated, moments = ticker_rows(tickers, ids, self._moments)
-            stored = self._added(INSERT_TRADE, trade_rows(trades, ids))
-            stored += self._added(INSERT_TICKER, dated)
-            stored += self._added_candles(candle_rows(candles, ids))
+            rows = {kind: kind.rows(events, ids) for kind, events in parts.items()}
+            for kind in [kind for kind in rows if kind.arriving]:
+                rows[kind], met[kind] = numbered(rows[kind], self._moments[kind], partial(self._arrived, kind))
+            stored = sum(self._added(kind, made) for kind, made in rows.items())
             self._db.executemany(INSERT_QUARANTINED, map(quarantine_row, bad))
             self._renew(gaps, ids)
-        self._committed(ids, moments)
+        self._committed(ids, met)
         return Counts(stored, len(batch) - len(bad) - stored, len(bad))
 
     def instruments(self, listed: Sequence[Instrument]) -> None:
@@ -214,23 +206,25 @@ class Writer:
         self._db.executemany(FORGET_GAP, [gap_key(gap, ids) for gap in gaps])
         self._db.executemany(INSERT_PART, [row for gap in gaps for row in part_rows(gap, ids)])
 
-    def _added(self, statement: str, rows: Sequence[Cells]) -> int:
-        before = self._db.total_changes
-        self._db.executemany(statement, rows)
-        return self._db.total_changes - before
+    def _arrived(self, kind: Kind, instant: Instant, count: int) -> list[Cells]:
+        return self._db.execute(kind.arrived, (*instant, count)).fetchall()
 
-    def _added_candles(self, rows: Sequence[Cells]) -> int:
-        added = self._added(INSERT_CANDLE, rows)
-        if added < len(rows):
-            self._db.executemany(RENEW_CANDLE, rows)
+    def _added(self, kind: Kind, rows: Sequence[Cells]) -> int:
+        before = self._db.total_changes
+        self._db.executemany(kind.insert, rows)
+        added = self._db.total_changes - before
+        if kind.renewal and added < len(rows):
+            self._db.executemany(kind.renew, rows)
         return added
 
-    def _committed(self, ids: dict[Market, int], moments: Moments) -> None:
+    def _committed(self, ids: dict[Market, int], met: Mapping[Kind, Moments]) -> None:
         """Believe what the transaction found, now that it is durable."""
         self._ids = ids
-        self._moments.update(moments)
-        if len(self._moments) > REMEMBERED:
-            self._moments = dict(islice(self._moments.items(), REMEMBERED // 2, None))
+        for kind, moments in met.items():
+            known = self._moments[kind]
+            known.update(moments)
+            if len(known) > REMEMBERED:
+                self._moments[kind] = dict(islice(known.items(), REMEMBERED // 2, None))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

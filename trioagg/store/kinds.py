@@ -1,0 +1,160 @@
+"""The kinds of events, one entry each: its record, its table, its rows, and where its newest are.
+
+Another kind of event is another entry here and its table and view in ``schema``. A kind whose events have no ids is
+keyed by when they arrived: ``_arriving`` says all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import fields, frozen
+
+from trioagg.model import Book, Candle, Event, Funding, Liquidation, OpenInterest, Quarantined, Ticker, Trade
+from trioagg.store.cells import (
+    Cells,
+    Ids,
+    book_cells,
+    candle_rows,
+    funding_cells,
+    liquidation_cells,
+    open_interest_cells,
+    ticker_cells,
+    trade_rows,
+)
+from trioagg.store.order import MOMENT, Lane, quoted
+
+
+@frozen(eq=False)
+class Kind:
+    """What the store knows of one kind of event.
+
+    Attributes:
+        name: as users name it.
+        record: its class, whose fields are the contract's columns.
+        table: where its rows are.
+        stored: the table's columns, in the order in which rows are made; ``ordinal``, where there is one, is last.
+        rows: makes the rows of events, without the ordinal.
+        lanes: how its newest rows are found.
+        renewal: what becomes of a row that is there already; empty where it stays.
+    """
+
+    name: str
+    record: type[Any]
+    table: str
+    stored: Sequence[str]
+    rows: Callable[[Sequence[Any], Ids], list[Cells]]
+    lanes: Sequence[Lane]
+    renewal: str = ""
+
+    @property
+    def arriving(self) -> bool:
+        """Whether its rows are keyed by the instant of their arrival, and numbered within it."""
+        return self.stored[-1] == "ordinal"
+
+    @property
+    def insert(self) -> str:
+        """Adds a row that is not there."""
+        return f"{self._insert()} ON CONFLICT DO NOTHING"
+
+    @property
+    def renew(self) -> str:
+        """Adds a row, or does to the one that is there as ``renewal`` says."""
+        return f"{self._insert()} ON CONFLICT {self.renewal}"
+
+    @property
+    def arrived(self) -> str:
+        """The first rows of one instant, without their ordinals: instrument, received, how many."""
+        names = ", ".join(map(quoted, self.stored[:-1]))
+        return (
+            f"SELECT {names} FROM {self.table} WHERE instrument = ? AND received = ? AND ordinal < ? ORDER BY ordinal"
+        )
+
+    def _insert(self) -> str:
+        names, places = ", ".join(map(quoted, self.stored)), ", ".join("?" * len(self.stored))
+        return f"INSERT INTO {self.table} ({names}) VALUES ({places})"
+
+
+def _names(record: type[Any]) -> tuple[str, ...]:
+    """The contract's columns of a kind of event."""
+    return tuple(field.name for field in fields(record))
+
+
+def _arriving(name: str, record: type[Any], table: str, cells: Callable[[Any], Cells]) -> Kind:
+    """A kind whose events have no ids.
+
+    Args:
+        cells: the fields between ``symbol`` and ``received``, as the table takes them.
+    """
+
+    def rows(events: Sequence[Any], ids: Ids) -> list[Cells]:
+        return [(ids[event.exchange, event.symbol], event.received, *cells(event)) for event in events]
+
+    names = _names(record)
+    lane = Lane(names, table, part=("instrument",), order=("received", "ordinal"), moment="received")
+    return Kind(name, record, table, ("instrument", "received", *names[2:-1], "ordinal"), rows, (lane,))
+
+
+def _trades() -> Kind:
+    """Keyed by ids; in an index numbers come before texts, so the first lane is the numbered ones."""
+    names = _names(Trade)
+    by_id = Lane(names, "trade", ("instrument",), ("trade_id",), MOMENT, "trade_id < ''")
+    by_time = Lane(names, "trade", ("instrument",), (MOMENT, "trade_id"), MOMENT, "typeof(trade_id) = 'text'")
+    return Kind("trades", Trade, "trade", ("instrument", *names[2:]), trade_rows, (by_id, by_time))
+
+
+def _candles() -> Kind:
+    """Keyed by their beginning; a newer state takes the place of an older one, unless that one was final."""
+    names = _names(Candle)
+    lane = Lane(names, "candle", ("instrument", "interval"), ("open_time", "received"), "open_time")
+    renewal = """
+        DO UPDATE SET
+            open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+            volume = excluded.volume, closed = excluded.closed, received = excluded.received
+        WHERE (excluded.closed, excluded.received) >= (candle.closed, candle.received)
+    """
+    return Kind("candles", Candle, "candle", ("instrument", *names[2:]), candle_rows, (lane,), renewal)
+
+
+KINDS: Mapping[type, Kind] = {
+    kind.record: kind
+    for kind in (
+        _arriving("ticker", Ticker, "ticker", ticker_cells),
+        _trades(),
+        _candles(),
+        _arriving("book", Book, "book", book_cells),
+        # The views took the names of these channels, so the tables have others.
+        _arriving("funding", Funding, "funding_rate", funding_cells),
+        _arriving("open_interest", OpenInterest, "interest", open_interest_cells),
+        _arriving("liquidations", Liquidation, "liquidation", liquidation_cells),
+    )
+}
+
+GAPS = (
+    *("exchange", "symbol", "channel", "first_missing", "last_missing", "missing", "cause"),
+    *("status", "detected", "closed"),
+)
+INSTRUMENTS = (
+    *("exchange", "symbol", "native", "base", "quote", "tick_size", "amount_step", "contract_size"),
+    *("amount_unit", "status"),
+)
+
+LANES: Mapping[str, Sequence[Lane]] = {kind.name: kind.lanes for kind in KINDS.values()} | {
+    "gaps": (Lane(GAPS, "gap", ("instrument",), ("id",), "id"),),
+    "quarantine": (Lane(_names(Quarantined), "quarantined", ("exchange",), ("received", "digest"), "received"),),
+    "instruments": (Lane(INSTRUMENTS, "instrument", ("id",), ("id",), "id"),),
+}
+"""Where the rows of everything that can be shown lie."""
+
+COLUMNS: Mapping[str, Sequence[str]] = {name: lanes[0].columns for name, lanes in LANES.items()}
+"""What can be shown, and the columns of each, in the contract's order."""
+
+
+def parted(batch: Sequence[Event]) -> tuple[dict[Kind, list[Any]], list[Quarantined]]:
+    """A batch by kind, each part in the batch's order; KeyError for a kind that has no entry."""
+    parts: dict[type, list[Any]] = {record: [] for record in (*KINDS, Quarantined)}
+    for event in batch:
+        parts[type(event)].append(event)
+    bad = parts.pop(Quarantined)
+    return {KINDS[record]: events for record, events in parts.items() if events}, bad
