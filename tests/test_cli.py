@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from far_end import ask, ids
 
-from tests.far_end import ask, ids
 from trioagg.cli import main
 
 QUICK = ["run", "--simulated", "--duration", "0.4", "--no-display"]

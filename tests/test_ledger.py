@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from tests.far_end import ask
+from far_end import ask
+
 from trioagg.model import Event, Trade
 from trioagg.pipeline.ledger import Ledger
 from trioagg.sinks import sqlite

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from far_end import ask, far_end, ids, settings_for
 from structlog.testing import capture_logs
 
-from tests.far_end import ask, far_end, ids, settings_for
 from trioagg.errors import SettingsError, StoreError
 from trioagg.model import Channel
 from trioagg.pipeline.replay import Choice, replay

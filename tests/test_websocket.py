@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-
-from tests.test_frames import (
+from test_frames import (
     BINARY,
     CLOSE,
     FINAL,
@@ -31,6 +30,7 @@ from tests.test_frames import (
     frame,
     unmask,
 )
+
 from trioagg.errors import LinkError, RateLimited
 from trioagg.transport.clock import Stamps
 from trioagg.transport.websocket import Socket, Timing, connect, over

@@ -1,1 +1,0 @@
-"""The tests; a file is a feature."""
