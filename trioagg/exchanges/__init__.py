@@ -177,6 +177,7 @@ class Feed:
         interval: seconds between REST polls.
         candle: the interval of candles.
         board: see ``Board``.
+        source: in a replay, the address that the frames came from, without its query; empty for REST and live.
     """
 
     subscriptions: Sequence[Subscription] = ()
@@ -184,6 +185,7 @@ class Feed:
     interval: float = 5.0
     candle: str = "1m"
     board: Board = field(factory=dict)
+    source: str = ""
 
 
 class Exchange(ABC):
@@ -217,7 +219,8 @@ class Exchange(ABC):
         """The instruments in one answer to ``listing``.
 
         Raises:
-            WireError: the body is no instrument list.
+            WireError, msgspec.DecodeError: the body is no instrument list.
+            RateLimited: it is a demand for silence.
         """
 
     @classmethod

@@ -130,6 +130,9 @@ class Feeds:
             self.place.intake.note(answer)
             try:
                 listed += self.adapter.instruments(fetch, answer.payload)
+            except RateLimited as limited:
+                self.rest.silent_for(limited.retry_after)
+                raise
             except GARBLED as error:
                 raise WireError(f"{fetch.path}: {reason(error)}") from None
         return listed

@@ -101,12 +101,13 @@ def _next(lines: Iterable[Captured | Torn]) -> list[Captured | Torn]:
 
 @define(eq=False)
 class Player:
-    """Gives each line to the adapter of its exchange."""
+    """Gives each line to the adapter of the connection that it came over; those of one exchange share a board."""
 
     intake: Intake
     choice: Choice
     outcome: Outcome
-    _adapters: dict[str, Exchange] = field(factory=dict)
+    _feeds: dict[str, Feed] = field(factory=dict)
+    _adapters: dict[tuple[str, str], Exchange] = field(factory=dict)
     _unknown: set[str] = field(factory=set)
 
     def play(self, batch: Sequence[Captured | Torn]) -> None:
@@ -121,15 +122,15 @@ class Player:
         if line.exchange not in exchanges.names():
             self._strange(line.exchange)
         elif line.source.startswith("http"):
-            self._answer(self._adapter(line.exchange), line)
+            self._answer(self._adapter(line.exchange, ""), line)
         else:
-            adapter = self._adapter(line.exchange)
+            adapter = self._adapter(line.exchange, line.source.partition("?")[0])
             self.intake.frames(adapter, line.source, Frames(line.received, [line.payload]))
 
     def _answer(self, adapter: Exchange, line: Captured) -> None:
         url = urlsplit(line.source)
         fetch = Fetch(f"{url.path}?{url.query}" if url.query else url.path)
-        if fetch.path.partition("?")[0] in {listing.path.partition("?")[0] for listing in adapter.listing()}:
+        if url.path in {listing.path.partition("?")[0] for listing in adapter.listing()}:
             self._listing(adapter, fetch, line.payload)
         else:
             with suppress(RateLimited):  # the run that recorded it kept the silence
@@ -141,14 +142,17 @@ class Player:
             listed = adapter.instruments(fetch, body)
         except GARBLED as error:
             log.warning("instrument list passed over", exchange=adapter.name, reason=exchanges.reason(error))
-        else:
-            known = evolve(adapter.feed, instruments=[*adapter.feed.instruments, *listed])
-            self._adapters[adapter.name] = type(adapter)(known)
+            return
+        feed = self._feeds[adapter.name]
+        self._feeds[adapter.name] = evolve(feed, instruments=[*feed.instruments, *listed])
+        for place in [place for place in self._adapters if place[0] == adapter.name]:
+            del self._adapters[place]
 
-    def _adapter(self, exchange: str) -> Exchange:
-        if exchange not in self._adapters:
-            self._adapters[exchange] = exchanges.load(exchange)(Feed())
-        return self._adapters[exchange]
+    def _adapter(self, exchange: str, source: str) -> Exchange:
+        if (exchange, source) not in self._adapters:
+            feed = self._feeds.setdefault(exchange, Feed())
+            self._adapters[exchange, source] = exchanges.load(exchange)(evolve(feed, source=source))
+        return self._adapters[exchange, source]
 
     def _strange(self, exchange: str) -> None:
         if exchange not in self._unknown:

@@ -58,8 +58,12 @@ class Rest:
         try:
             return intake.answer(adapter, fetch, answer)
         except RateLimited as limited:
-            self._gate.closed_for(limited.retry_after)
+            self.silent_for(limited.retry_after)
             raise
+
+    def silent_for(self, seconds: float) -> None:
+        """Ask nothing for so long, since the exchange said so in an answer."""
+        self._gate.closed_for(seconds)
 
 
 def _tell(error: LinkError, wait: float) -> None:
