@@ -1,0 +1,196 @@
+"""Coinbase: what its transcript cannot say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trioagg.errors import WireError
+from trioagg.exchanges import Feed, Fetch, Send, Subscription
+from trioagg.exchanges.coinbase import Adapter, _time
+from trioagg.model import Candle, Channel, Quarantined, Ticker, Trade
+
+SECOND = 1_000_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def feed(*symbols: str, channels: tuple[Channel, ...] = (Channel.TRADES,), **more: Any) -> Feed:
+    subscriptions = [
+        Subscription(symbol, channel, Adapter.native(symbol)) for symbol in symbols for channel in channels
+    ]
+    return Feed(subscriptions, **more)
+
+
+def recorded(captures: Path) -> Iterator[tuple[int, bytes]]:
+    """Each frame of the recording, with the time of its arrival."""
+    with gzip.open(captures / "coinbase-recording.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            captured = json.loads(line)
+            yield captured["received"], captured["payload"].encode()
+
+
+def moment(text: str) -> int:
+    """A time of at most microseconds, reckoned in whole numbers by the standard library."""
+    passed = datetime.fromisoformat(text) - EPOCH
+    return (passed.days * 86400 + passed.seconds) * SECOND + passed.microseconds * 1000
+
+
+def trade_of(told: dict[str, Any], received: int) -> Trade:
+    taker = {"buy": "sell", "sell": "buy"}[told["side"]]
+    symbol, price, amount = told["product_id"].replace("-", "/"), Decimal(told["price"]), Decimal(told["size"])
+    return Trade("coinbase", symbol, told["trade_id"], price, amount, taker, moment(told["time"]), received)  # type: ignore[arg-type]
+
+
+def ticker_of(told: dict[str, Any], received: int) -> Ticker:
+    bid, ask, last, volume = (Decimal(told[key]) for key in ("best_bid", "best_ask", "price", "volume_24h"))
+    symbol = told["product_id"].replace("-", "/")
+    return Ticker("coinbase", symbol, bid, None, ask, None, last, volume, moment(told["time"]), received)
+
+
+def test_a_recording_reads_as_another_reader_reads_it(captures: Path) -> None:
+    """Every trade and ticker of real traffic of the older feed, digit for digit, and nothing in quarantine."""
+    adapter = Adapter(Feed())
+    events: list[Trade | Ticker | Quarantined] = []
+    expected: list[Trade | Ticker] = []
+    for at, payload in recorded(captures):
+        events += [item for item in adapter.digest([payload], at) if isinstance(item, Trade | Ticker | Quarantined)]
+        told = json.loads(payload)
+        if told["type"] in ("match", "last_match"):
+            expected.append(trade_of(told, at))
+        elif told["type"] == "ticker":
+            expected.append(ticker_of(told, at))
+
+    assert len(expected) == 82
+    assert events == expected
+    assert [str(event.price) for event in events if isinstance(event, Trade)] == [
+        str(event.price) for event in expected if isinstance(event, Trade)
+    ]
+
+
+def test_a_recorded_trade_has_the_side_that_the_ticker_of_it_tells(captures: Path) -> None:
+    """The maker's side of a match is turned, the taker's of the ticker is the proof."""
+    adapter, sides, takers = Adapter(Feed()), {}, {}
+    for at, payload in recorded(captures):
+        told = json.loads(payload)
+        if told["type"] == "ticker":
+            takers[told["product_id"].replace("-", "/"), told["trade_id"]] = told["side"]
+        for item in adapter.digest([payload], at):
+            if isinstance(item, Trade):
+                sides[item.symbol, item.trade_id] = item.side
+
+    both = sides.keys() & takers.keys()
+    assert len(both) >= 30
+    assert {key: sides[key] for key in both} == {key: takers[key] for key in both}
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2250, 1, 1)), st.text("0123456789", max_size=9))  # noqa: DTZ001
+def test_no_digit_of_a_second_is_lost(whole: datetime, fraction: str) -> None:
+    """However many digits the exchange sends, up to nine."""
+    whole = whole.replace(microsecond=0, tzinfo=UTC)
+    text = whole.isoformat().removesuffix("+00:00") + (f".{fraction}" if fraction else "") + "Z"
+
+    assert _time(text) == moment(whole.isoformat()) + int(Decimal(f"0.{fraction}0") * SECOND)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Z",
+        "now",
+        "2026-03-02T10:15:30",
+        "2026-03-02T10:15:30+00:00",
+        "2026-03-02T10:15:30.1",
+        "2026-03-02T10:15:30.Z",
+        "2026-03-02T10:15:30.-1Z",
+        "2026-03-02T10:15:30.\u0661Z",
+        "2026-03-02T10:15:30.1+05:00Z",
+        "2026-03-02T25:15:30Z",
+        "1969-12-31T23:59:59Z",
+        "9999-12-31T23:59:59Z",
+    ],
+)
+def test_what_is_no_time_in_utc_is_refused(text: str) -> None:
+    """Rather than guessed at."""
+    with pytest.raises(WireError, match="impossible time"):
+        _time(text)
+
+
+def test_a_candle_is_closed_once_its_time_is_over() -> None:
+    """By our clock; a poll after that tells it again, since it changed, and then no more."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.CANDLES,), candle="5m"))
+    (fetch,) = adapter.polls()
+    body = b"[[1500,1.0,2.0,1.5,1.75,10]]"
+
+    told = [adapter.answered(fetch, body, second * SECOND) for second in (1799, 1799, 1800, 1801)]
+
+    assert [[item.closed for item in items if isinstance(item, Candle)] for items in told] == [[False], [], [True], []]
+
+
+def test_polls_leave_half_of_the_budget_alone() -> None:
+    """Many products are polled more slowly, and an interval that the exchange does not offer is not polled."""
+    many = feed(*(f"C{number}/USD" for number in range(100)), channels=(Channel.CANDLES,), interval=5.0)
+    fetches = list(Adapter(many).polls())
+
+    assert len(fetches) == 100
+    assert {fetch.every for fetch in fetches} == {20}
+    assert sum(fetch.weight / fetch.every for fetch in fetches if fetch.every) <= Adapter.limits.weight / 2
+    assert list(Adapter(feed("BTC/USD", channels=(Channel.CANDLES,), candle="4h")).polls()) == []
+
+
+def test_each_connection_subscribes_to_what_it_was_given() -> None:
+    """No product twice, none left out, and heartbeats only where there are trades to prove."""
+    symbols = [f"C{number}/USD" for number in range(150)]
+    whole = feed(*symbols, channels=(Channel.TRADES, Channel.TICKER))
+    asked = []
+    for some in Adapter.connections(whole.subscriptions):
+        for action in Adapter(Feed(some)).opened():
+            assert isinstance(action, Send)
+            request = json.loads(action.text)
+            asked += [(product, channel) for product in request["product_ids"] for channel in request["channels"]]
+
+    natives = [Adapter.native(symbol) for symbol in symbols]
+    assert sorted(asked) == sorted(
+        (native, channel) for native in natives for channel in ("matches", "heartbeat", "ticker")
+    )
+    (action,) = Adapter(feed("BTC/USD", channels=(Channel.TICKER,))).opened()
+    assert isinstance(action, Send) and json.loads(action.text)["channels"] == ["ticker"]
+
+
+def heartbeat(last: int) -> bytes:
+    return b'{"type":"heartbeat","product_id":"BTC-USD","last_trade_id":%d}' % last
+
+
+def match(trade_id: int) -> bytes:
+    text = '"side":"buy","size":"1","price":"1","product_id":"BTC-USD","time":"2026-03-02T10:15:30Z"}'
+    return f'{{"type":"match","trade_id":{trade_id},{text}'.encode()
+
+
+def test_a_match_that_comes_just_after_the_heartbeat_is_not_asked_for() -> None:
+    """A heartbeat may overtake the match that it knows of; only silence until the next one counts."""
+    adapter = Adapter(feed("BTC/USD"))
+
+    out = adapter.digest([match(1), heartbeat(2), match(2), heartbeat(3), match(3), heartbeat(3)], 0)
+
+    assert [item for item in out if isinstance(item, Fetch)] == []
+
+
+def test_one_loss_is_asked_for_once() -> None:
+    """However long REST takes, and however the answer ends; a later loss is asked for again."""
+    adapter = Adapter(feed("BTC/USD"))
+
+    out = adapter.digest([match(1), *[heartbeat(4)] * 5, match(5), *[heartbeat(6)] * 5], 0)
+
+    assert [item.path for item in out if isinstance(item, Fetch)] == [
+        "/products/BTC-USD/trades?limit=3&after=5",
+        "/products/BTC-USD/trades?limit=1&after=7",
+    ]
