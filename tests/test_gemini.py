@@ -1,0 +1,153 @@
+"""Gemini: what its transcript cannot say."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from trioagg.errors import RateLimited
+from trioagg.exchanges import Board, Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges.gemini import Adapter
+from trioagg.model import Candle, Channel, Funding, Instrument, Ticker, Trade
+
+SECOND = 1_000_000_000
+ALL = tuple(Adapter.channels())
+
+
+def feed(*symbols: str, channels: tuple[Channel, ...] = ALL, interval: float = 5.0, candle: str = "1m") -> Feed:
+    subscriptions = [
+        Subscription(symbol, channel, Adapter.native(symbol)) for symbol in symbols for channel in channels
+    ]
+    return Feed(subscriptions, interval=interval, candle=candle)
+
+
+@pytest.mark.parametrize(
+    ("native", "symbol"),
+    [
+        ("btcusd", "BTC/USD"),
+        ("btcusdt", "BTC/USDT"),
+        ("usdtusd", "USDT/USD"),
+        ("btcgusd", "BTC/GUSD"),
+        ("gusdusd", "GUSD/USD"),
+        ("paxgusd", "PAXG/USD"),
+        ("moodengusd", "MOODENG/USD"),
+        ("2zrlusd", "2Z/RLUSD"),
+        ("rlusdusd", "RLUSD/USD"),
+        ("ethbtc", "ETH/BTC"),
+        ("efilfil", "EFIL/FIL"),
+        ("btcgusdperp", "BTC/GUSD:GUSD"),
+        ("btcusdcperp", "BTC/USDC:USDC"),
+        ("hypegusdperp", "HYPE/GUSD:GUSD"),
+    ],
+)
+def test_symbols_are_spelled_both_ways_without_a_list(native: str, symbol: str) -> None:
+    """Though a native symbol has no separator, and the assets are of any length."""
+    assert Adapter.unified(native) == Adapter.unified(native.upper()) == symbol
+    assert Adapter.native(symbol) == native
+
+
+@pytest.mark.parametrize("native", ["", "perp", "usd", "nosuch", "é"])
+def test_what_is_no_pair_stays_as_it_is(native: str) -> None:
+    """Rather than being cut somewhere."""
+    assert Adapter.unified(native) == native
+
+
+def test_the_list_goes_before_the_rule() -> None:
+    """A market whose spelling misleads is named as the exchange's list names it."""
+    listed = Instrument("gemini", "DO/GUSD", "dogusd", "DO", "GUSD", None, None, Decimal(1), "DO", "trading")
+    adapter = Adapter(Feed(instruments=[listed]))
+    frame = b'{"E":1772446530123456789,"s":"dogusd","t":1,"p":"1","q":"1","m":false}'
+    old = b'{"type":"trade","symbol":"DOGUSD","event_id":1,"timestamp":9,"price":"1","quantity":"1","side":"buy"}'
+
+    assert [item.symbol for item in adapter.digest([frame, old], 0) if isinstance(item, Trade)] == [
+        "DO/GUSD",
+        "DO/GUSD",
+    ]
+
+
+def test_all_polls_together_are_one_a_second() -> None:
+    """As the exchange recommends, however many symbols there are; few are polled as often as the user asks."""
+    spot = Adapter(feed("BTC/USD", channels=(Channel.TICKER,)))
+    many = Adapter(feed(*(f"C{number}/USD" for number in range(40)), channels=(Channel.TICKER, Channel.CANDLES)))
+
+    assert [fetch.every for fetch in spot.polls()] == [5]
+    assert sum(1 / fetch.every for fetch in many.polls() if fetch.every) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("candle", "paths"),
+    [
+        ("1m", ["/v2/candles/btcusd/1m", "/v2/derivatives/candles/btcgusdperp/1m"]),
+        ("1h", ["/v2/candles/btcusd/1hr"]),
+        ("1d", ["/v2/candles/btcusd/1day"]),
+        ("4h", []),
+    ],
+)
+def test_only_the_candles_that_are_offered_are_polled(candle: str, paths: list[str]) -> None:
+    """Perpetuals have candles of one minute alone."""
+    adapter = Adapter(feed("BTC/USD", "BTC/GUSD:GUSD", channels=(Channel.CANDLES,), candle=candle))
+
+    assert [fetch.path for fetch in adapter.polls()] == paths
+
+
+def test_spot_markets_are_not_asked_for_what_perpetuals_have() -> None:
+    """Neither funding nor open interest."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.FUNDING, Channel.OPEN_INTEREST)))
+
+    assert [*adapter.opened(), *adapter.polls()] == []
+    assert [action for action in adapter.begin() if isinstance(action, Connect)]
+
+
+def test_a_name_that_is_refused_costs_one_symbol() -> None:
+    """Each message names the streams of one symbol, and what is not documented has a message of its own."""
+    requests = [json.loads(action.text) for action in Adapter(feed("BTC/USD", "BTC/GUSD:GUSD")).opened()
+                if isinstance(action, Send)]  # fmt: skip
+
+    assert len({request["id"] for request in requests}) == len(requests) == 3
+    assert [{stream.partition("@")[0] for stream in request["params"]} for request in requests].count({"btcusd"}) == 1
+    assert ["btcgusdperp@fundingAmount"] in [request["params"] for request in requests]
+
+
+def test_a_demand_for_silence_is_heard_in_spite_of_its_status() -> None:
+    """It goes to the owner of the request, and not into quarantine."""
+    body = b'{"result":"error","reason":"Too Many Requests","message":"Too Many Requests"}'
+
+    with pytest.raises(RateLimited, match="Too Many Requests"):
+        Adapter(Feed()).answered(Fetch("/v1/pubticker/btcusd"), body, 0)
+
+
+def test_the_day_is_merged_across_adapters_until_it_is_stale() -> None:
+    """The poller tells the stream's adapter by the board; five minutes later that is no news any more."""
+    board: Board = {}
+    poller, stream = Adapter(Feed(board=board)), Adapter(Feed(board=board))
+    quote = b'{"u":1,"E":1772446530123456789,"s":"btcusd","b":"1","B":"1","a":"2","A":"1"}'
+    body = b'{"bid":"1","ask":"2","last":"1.5","volume":{"BTC":"10","USD":"15","timestamp":1772446500000}}'
+
+    poller.answered(Fetch("/v1/pubticker/btcusd"), body, 0)
+    fresh, stale = stream.digest([quote], 299 * SECOND) + stream.digest([quote], 300 * SECOND)
+
+    assert isinstance(fresh, Ticker) and (fresh.last, fresh.volume) == (Decimal("1.5"), Decimal(10))
+    assert isinstance(stale, Ticker) and (stale.last, stale.volume) == (None, None)
+
+
+def test_a_candle_is_closed_once_its_time_is_over() -> None:
+    """By our clock; a poll after that tells it again, since it changed, and then no more."""
+    adapter = Adapter(Feed())
+    fetch, body = Fetch("/v2/candles/btcusd/5m"), b"[[1500000,1.0,2.0,0.5,1.75,10]]"
+
+    told = [adapter.answered(fetch, body, second * SECOND) for second in (1799, 1799, 1800, 1801)]
+
+    assert [[item.closed for item in items if isinstance(item, Candle)] for items in told] == [[False], [], [True], []]
+
+
+def test_funding_is_the_amount_over_the_mark() -> None:
+    """To 28 digits, where the rate that the exchange tells has one or two."""
+    frame = (
+        b'{"e":"fundingAmount","E":1,"s":"btcgusdperp","T":1772449200000000000,"f":"1","r":"0.01","p":"3","R":false}'
+    )
+
+    (funding,) = Adapter(Feed()).digest([frame], 0)
+
+    assert isinstance(funding, Funding) and funding.rate == Decimal("0.3333333333333333333333333333")
