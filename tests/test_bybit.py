@@ -1,0 +1,171 @@
+"""Bybit: two products under one name, and what else the transcript cannot say."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from trioagg.errors import RateLimited
+from trioagg.exchanges import Connect, Exchange, Feed, Fetch, Output, Send, Subscription, load
+from trioagg.model import Candle, Channel, OpenInterest, Quarantined, Ticker, Trade
+
+CANDLE = (
+    b'{"topic":"kline.1.BTCUSDT","data":[{"start":1760027400000,"end":1760027459999,"interval":"1","open":"2508.00",'
+    b'"close":"2511.11","high":"2512.00","low":"2507.50","volume":"1523.44","confirm":true}],"ts":1760027412889}'
+)
+QUOTE = (
+    b'{"topic":"orderbook.1.BTCUSDT","type":"snapshot","ts":1760027412978,"data":{"s":"BTCUSDT",'
+    b'"b":[["2511.10","3.2"]],"a":[["2511.11","0.75"]],"u":18521288,"seq":7961638724},"cts":1760027412976}'
+)
+TICKER = '{"topic":"tickers.BTCUSDT","type":"%s","ts":1760027412978,"data":{"symbol":"BTCUSDT",%s}}'  # kind, fields
+WHOLE = '"lastPrice":"10","volume24h":"7","bid1Price":"9","bid1Size":"1","ask1Price":"11","ask1Size":"2"'
+
+
+def trade(number: str) -> bytes:
+    """A frame with a trade of that id."""
+    deal = f'{{"i":"{number}","T":1760027412865,"p":"121578.5","v":"0.004","S":"Buy"}}'
+    return f'{{"topic":"publicTrade.BTCUSDT","ts":1760027412868,"type":"snapshot","data":[{deal}]}}'.encode()
+
+
+SPOT, LINEAR = trade("2290000000771204411"), trade("20f43950-d8dd-5b31-9112-a178eb6023af")
+
+
+def adapter(*subscriptions: Subscription) -> Exchange:
+    return load("bybit")(Feed(subscriptions))
+
+
+def replay(*frames: bytes) -> list[Output]:
+    return adapter().digest(frames, at=0)
+
+
+def symbols(items: list[Output]) -> list[str]:
+    return [item.symbol for item in items if isinstance(item, Trade | Ticker | Candle)]
+
+
+def everything(count: int) -> list[Subscription]:
+    """Every channel of as many markets of both products, with long names."""
+    return [
+        Subscription(f"LONGNAME{number}00/USDT{settled}", channel, f"LONGNAME{number}00USDT")
+        for number in range(count)
+        for settled in ("", ":USDT")
+        for channel in Channel
+        if channel is not Channel.BOOK
+    ]
+
+
+def test_each_product_has_connections_of_its_own() -> None:
+    """Every subscription once, none beside one of the other product, and each connection on the right socket."""
+    kind = load("bybit")
+    subscriptions = everything(100)
+
+    connections = kind.connections(subscriptions)
+
+    assert sorted(map(str, subscriptions)) == sorted(str(item) for some in connections for item in some)
+    for some in connections:
+        linear = {":" in item.symbol for item in some}
+        paths = [action.path for action in kind(Feed(some)).begin() if isinstance(action, Connect)]
+        assert len(linear) == 1 and paths == ["/v5/public/linear" if linear == {True} else "/v5/public/spot"]
+
+
+def test_a_connection_stays_within_what_it_may_subscribe_to() -> None:
+    """At most 21,000 characters of topics, each topic once and in a request of its own."""
+    for some in load("bybit").connections(everything(300)):
+        requests = [json.loads(action.text) for action in adapter(*some).opened() if isinstance(action, Send)]
+        topics = [topic for request in requests for topic in request["args"]]
+        assert len(topics) == len(set(topics)) == len(requests) == len({request["req_id"] for request in requests})
+        assert sum(map(len, topics)) <= 21_000
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
+def test_a_connection_knows_its_product(symbol: str) -> None:
+    """Frames that are spelled alike on both sockets are of the market that this one was opened for."""
+    both = (Channel.CANDLES, Channel.TRADES)
+    one = adapter(*(Subscription(symbol, channel, "BTCUSDT") for channel in both))
+    assert symbols(one.digest([CANDLE, SPOT], at=0)) == [symbol, symbol]
+
+
+@pytest.mark.parametrize(
+    ("told", "symbol"),
+    [
+        (SPOT, "BTC/USDT"),
+        (LINEAR, "BTC/USDT:USDT"),
+        ((TICKER % ("delta", '"markPrice":"10"')).encode(), "BTC/USDT:USDT"),
+        ((TICKER % ("snapshot", '"lastPrice":"10","volume24h":"7"')).encode(), "BTC/USDT"),
+        (b'{"success":true,"ret_msg":"","req_id":"linear-1","op":"subscribe"}', "BTC/USDT:USDT"),
+        (b'{"success":true,"ret_msg":"subscribe","req_id":"spot-1","op":"subscribe"}', "BTC/USDT"),
+    ],
+)
+def test_a_replay_learns_the_product_from_what_only_one_of_them_sends(told: bytes, symbol: str) -> None:
+    """Ids, fields and the names of our own requests tell it; the candles and quotes after them are of the same."""
+    assert set(symbols(replay(told, CANDLE, QUOTE))) == {symbol}
+
+
+def test_what_one_market_tells_of_its_connection_holds_for_the_others() -> None:
+    """A connection has one product, so a contract's trade says that the candles of all symbols are of contracts."""
+    other = CANDLE.replace(b"BTCUSDT", b"ETHUSDT")
+    assert symbols(replay(LINEAR, other)) == ["BTC/USDT:USDT", "ETH/USDT:USDT"]
+
+
+def test_a_replay_of_both_products_on_one_line_refuses_what_could_be_either() -> None:
+    """Trades tell their product themselves; a candle does not, and a wrong name is worse than none."""
+    out = replay(SPOT, LINEAR, SPOT, CANDLE)
+    assert symbols(out) == ["BTC/USDT", "BTC/USDT:USDT", "BTC/USDT"]
+    assert isinstance(out[-1], Quarantined) and "spot or linear" in out[-1].reason
+
+
+def test_without_any_hint_a_symbol_is_spot_unless_only_contracts_are_spelled_so() -> None:
+    """``BTCPERP`` is a contract in USDC; ``BTCUSDT`` alone is taken for what the spelling says first."""
+    perpetual = CANDLE.replace(b"BTCUSDT", b"BTCPERP")
+    assert symbols(replay(CANDLE)) == ["BTC/USDT"]
+    assert symbols(replay(perpetual)) == ["BTC/USDC:USDC"]
+
+
+def test_inverse_contracts_are_passed_over() -> None:
+    """They count in dollars, which nothing here converts."""
+    assert replay(LINEAR.replace(b"BTCUSDT", b"BTCUSD")) == []
+
+
+def test_a_bad_change_leaves_what_was_known() -> None:
+    """A garbled change costs that frame alone: the next is merged into what was before it."""
+    bad = TICKER % ("delta", '"bid1Price":"8","fundingRate":"0.1","nextFundingTime":"1e39"')
+    good = TICKER % ("delta", '"ask1Price":"12"')
+    whole, garbled, last = replay(*(text.encode() for text in (TICKER % ("snapshot", WHOLE), bad, good)))
+    assert isinstance(garbled, Quarantined)
+    assert isinstance(whole, Ticker) and isinstance(last, Ticker)
+    assert (last.bid, last.ask, last.ask_size) == (whole.bid, Decimal(12), whole.ask_size)
+
+
+def test_only_what_was_asked_for_comes_of_a_topic_that_tells_more() -> None:
+    """Linear's ticker tells funding and open interest too."""
+    one = adapter(Subscription("BTC/USDT:USDT", Channel.OPEN_INTEREST, "BTCUSDT"))
+    out = one.digest([(TICKER % ("snapshot", WHOLE + ',"openInterest":"4","fundingRate":"0.1"')).encode()], at=0)
+    assert [type(item) for item in out] == [OpenInterest]
+
+
+@pytest.mark.parametrize(("code", "wait"), [(10006, 5), (10018, 600), (429, 10)])
+def test_a_demand_for_silence_inside_a_good_answer_is_heard(code: int, wait: float) -> None:
+    """HTTP 200 with a return code that means: too many requests."""
+    body = b'{"retCode":%d,"retMsg":"Too many visits!","result":{},"time":1}' % code
+    with pytest.raises(RateLimited) as caught:
+        adapter().answered(Fetch("/v5/market/tickers?category=spot"), body, 0)
+    assert caught.value.retry_after == wait
+
+
+def test_the_heartbeat_is_answered_by_nothing_worth_storing() -> None:
+    """The client pings every 20 s; either form of the pong is no event."""
+    heartbeat = load("bybit").heartbeat
+    assert heartbeat is not None and heartbeat.every == 20 and json.loads(heartbeat.text)["op"] == "ping"
+    assert replay(b'{"success":true,"ret_msg":"pong","conn_id":"x","op":"ping"}', b'{"op":"pong","args":["1"]}') == []
+
+
+@pytest.mark.parametrize(
+    ("symbol", "native"),
+    [("BTC/USDT", "BTCUSDT"), ("BTC/USDT:USDT", "BTCUSDT"), ("BTC/USDC", "BTCUSDC"), ("BTC/USDC:USDC", "BTCPERP")],
+)
+def test_symbols_are_spelled_by_rule(symbol: str, native: str) -> None:
+    """Where no instrument list could be had; a spelling that both products share is read as spot."""
+    kind = load("bybit")
+    assert kind.native(symbol) == native
+    assert kind.unified(native) == (symbol if native == "BTCPERP" else symbol.partition(":")[0])
