@@ -1,0 +1,178 @@
+"""HTX where its transcript cannot say it: recordings, gzip, contracts, and two kinds of market under one name."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trioagg.errors import RateLimited
+from trioagg.exchanges import Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges.htx import SWAP_WS, Adapter
+from trioagg.model import Channel, Instrument, Ticker, Trade
+from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.tally import Tally
+from trioagg.transport.frames import Frames
+
+EVERYTHING = (*(Channel.TRADES, Channel.TICKER, Channel.CANDLES), *(Channel.FUNDING, Channel.LIQUIDATIONS))
+SWAP = Instrument(
+    exchange="htx",
+    symbol="ETH/USDT:USDT",
+    native="ETH-USDT",
+    base="ETH",
+    quote="USDT",
+    tick_size=Decimal("0.01"),
+    amount_step=Decimal("0.01"),
+    contract_size=Decimal("0.01"),
+    amount_unit="ETH",
+    status="trading",
+)
+
+
+def wanted(*symbols: str, channels: tuple[Channel, ...] = EVERYTHING) -> list[Subscription]:
+    """Every channel of some markets."""
+    return [Subscription(symbol, channel, Adapter.native(symbol)) for symbol in symbols for channel in channels]
+
+
+def expected(frame: str) -> list[tuple[Any, ...]]:
+    """The trades of a recorded frame, read without the adapter."""
+    message = json.loads(frame, parse_float=Decimal)
+    native = message.get("ch", "").removeprefix("market.").removesuffix(".trade.detail")
+    deals = message["tick"]["data"] if message.get("ch", "").endswith(".trade.detail") else []
+    return [
+        (native, deal["tradeId"], Decimal(deal["price"]), Decimal(deal["amount"]), deal["direction"], deal["ts"])
+        for deal in deals
+    ]
+
+
+def test_recorded_trades_are_read_digit_for_digit(captures: Path) -> None:
+    """Each recorded trade gives its id, price, amount, side and time; nothing recorded is quarantined."""
+    adapter, found, real = Adapter(Feed()), [], []
+    with gzip.open(captures / "htx-recording.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in map(json.loads, lines):
+            out = adapter.digest([line["payload"].encode()], line["received"])
+            trades = [item for item in out if isinstance(item, Trade)]
+            assert all(isinstance(item, Trade | Send) or type(item).__name__ == "Ack" for item in out)
+            found += [
+                (t.symbol, t.trade_id, str(t.price), str(t.amount), t.side, t.timestamp, t.received) for t in trades
+            ]
+            real += [
+                (Adapter.unified(native), number, str(price), str(amount), side, ms * 1_000_000, line["received"])
+                for native, number, price, amount, side, ms in expected(line["payload"])
+            ]
+
+    assert sorted(found) == sorted(real) and len(real) > 50
+    assert {symbol for symbol, *_ in found} >= {"FIL3S/USDT", "YFI/HUSD", "TRIO/ETH", "OMG/BTC"}
+
+
+def test_frames_are_unzipped_and_pings_answered() -> None:
+    """What comes binary is gunzipped before it is understood, and a ping gets its own number back."""
+    intake = Intake(Tally(), [])
+    payload = gzip.compress(b'{"ping":1772445600643}')
+
+    count, actions = intake.frames(Adapter(Feed()), "", Frames(1, [payload], binary=True))
+
+    assert (count, actions) == (0, [Send('{"pong":1772445600643}')])
+
+
+def test_each_socket_gets_its_own_subscriptions() -> None:
+    """Spot, swaps and notices live at different addresses; what a market does not have is asked for nowhere."""
+    parts = Adapter.connections(wanted("BTC/USDT", "ETH/USDT:USDT", "ETH/USDT"))
+    begun = [[*Adapter(Feed(part)).begin(), len(list(Adapter(Feed(part)).opened()))] for part in parts]
+
+    assert begun == [
+        [Connect("/ws"), 6],
+        [Connect("/linear-swap-ws", SWAP_WS), 3],
+        [Connect("/linear-swap-notification", SWAP_WS), 2],
+    ]
+
+
+def test_many_subscriptions_are_split() -> None:
+    """No connection carries more topics than can be asked for between two unanswered pings."""
+    symbols = [f"A{number}/USDT" for number in range(60)]
+
+    parts = Adapter.connections(wanted(*symbols, channels=(Channel.TRADES,)))
+
+    assert [len(part) for part in parts] == [50, 10]
+
+
+def test_many_tickers_are_polled_together() -> None:
+    """Few markets are asked for one by one; many come with everybody's, from the host where they are."""
+    symbols = [f"A{number}/USDT" for number in range(6)] + ["ETH/USDT:USDT"]
+
+    polls = list(Adapter(Feed(wanted(*symbols, channels=(Channel.TICKER, Channel.OPEN_INTEREST)))).polls())
+
+    assert [(fetch.path, fetch.host) for fetch in polls] == [
+        ("/market/tickers", ""),
+        ("/linear-swap-ex/market/detail/merged?contract_code=ETH-USDT", "https://api.hbdm.com"),
+        ("/linear-swap-api/v1/swap_open_interest?contract_code=ETH-USDT", "https://api.hbdm.com"),
+    ]
+
+
+def test_contracts_become_base_currency() -> None:
+    """Sizes in contracts are multiplied by the contract's size, exactly."""
+    adapter = Adapter(Feed(instruments=[SWAP]))
+    quote = b'{"ch":"market.ETH-USDT.bbo","ts":2,"tick":{"bid":[1600.1,38],"ask":[1600.2,205],"ts":1}}'
+    old = (
+        b'{"ch":"market.ETH-USDT.trade.detail","ts":2,"tick":{"data":'
+        b'[{"amount":7,"ts":1,"id":10000,"price":1600.1,"direction":"sell"}]}}'
+    )
+
+    ticker, trade = adapter.digest([quote, old], 1)
+
+    assert isinstance(ticker, Ticker) and isinstance(trade, Trade)
+    assert (ticker.bid_size, ticker.ask_size) == (Decimal("0.38"), Decimal("2.05"))
+    assert trade.amount == Decimal("0.07")
+
+
+def test_days_that_the_streams_tell_are_understood() -> None:
+    """A capture may hold topics with the day's figures: they are tickers too, and feed those of best bid and ask."""
+    adapter = Adapter(Feed(instruments=[SWAP]))
+    spot = (
+        b'{"ch":"market.btcusdt.ticker","ts":1,"tick":{"close":5,"amount":9,"bid":4.9,"bidSize":3,"ask":5.1,'
+        b'"askSize":2,"lastPrice":5.01,"lastSize":1}}'
+    )
+    day = b'{"ch":"market.btcusdt.detail","ts":1,"tick":{"close":5.02,"amount":9.5}}'
+    swap = b'{"ch":"market.ETH-USDT.detail","ts":1,"tick":{"close":7,"amount":8,"bid":[6,1],"ask":[8,2]}}'
+
+    told = [item for item in adapter.digest([spot, day, swap], 1) if isinstance(item, Ticker)]
+
+    assert [(t.symbol, t.bid, t.ask, t.last, t.volume) for t in told] == [
+        ("BTC/USDT", Decimal("4.9"), Decimal("5.1"), Decimal("5.01"), 9),
+        ("BTC/USDT", None, None, Decimal("5.02"), Decimal("9.5")),
+        ("ETH/USDT:USDT", 6, 8, 7, 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"status":"error","err_code":1032,"err_msg":"The number of access exceeded the limit.","ts":1}',
+        b'{"status":"error","err-code":"too-many-requests","err-msg":"slow down"}',
+    ],
+)
+def test_a_limit_told_inside_a_good_answer_is_kept(body: bytes) -> None:
+    """An answer with status 200 that complains about too many requests demands silence."""
+    with pytest.raises(RateLimited) as caught:
+        Adapter(Feed()).answered(Fetch("/linear-swap-api/v1/swap_open_interest"), body, 1)
+
+    assert caught.value.retry_after == 3
+
+
+@pytest.mark.parametrize(
+    ("symbol", "native"),
+    [("BTC/USDT", "btcusdt"), ("DOGE/ETH", "dogeeth"), ("BTC/USDT:USDT", "BTC-USDT"), ("FIL3S/USDT", "fil3susdt")],
+)
+def test_spelling_by_rule(symbol: str, native: str) -> None:
+    """Without a list, both spellings follow from each other."""
+    assert (Adapter.native(symbol), Adapter.unified(native)) == (native, symbol)
+
+
+@pytest.mark.parametrize("native", ["BTC-USDT-260327", "BTC-USD", "usdt", "strange"])
+def test_what_cannot_be_spelled_stays(native: str) -> None:
+    """Dated futures, coin-margined swaps and unknown quotes keep their own spelling."""
+    assert Adapter.unified(native) == native
