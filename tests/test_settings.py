@@ -49,7 +49,7 @@ def test_the_environment_reaches_an_exchange_s_section() -> None:
         ({"interval": "x"}, "--interval: bad value 'x': must be a number"),
         ({"interval": "nan"}, "--interval: bad value 'nan': must be at least 0.1"),
         ({"interval": "inf"}, "--interval: bad value 'inf': must be at least 0.1"),
-        ({"exchanges": "binanse"}, "--exchanges: bad value 'binanse': did you mean binance?"),
+        ({"exchanges": "krakn"}, "--exchanges: bad value 'krakn': did you mean kraken?"),
         (
             {"symbols": "BTCUSDT"},
             "--symbols: bad value 'BTCUSDT': must look like BTC/USDT, or BTC/USDT:USDT for a perpetual",
@@ -72,7 +72,7 @@ def test_a_bad_value_is_one_line_that_names_it(given: dict[str, str], line: str)
     [
         ("[run]\nintervall = 5\n", ["[run] intervall", "unknown setting 'intervall'", "did you mean interval"]),
         ("[runn]\ninterval = 5\n", ["[runn]", "unknown section", "did you mean run?"]),
-        ("[exchange:binanc]\nmin_delay = 1\n", ["[exchange:binanc]", "did you mean exchange:binance?"]),
+        ("[exchange:krakn]\nmin_delay = 1\n", ["[exchange:krakn]", "did you mean exchange:kraken"]),
         ("[run]\ninterval = 5\ninterval = 6\n", ["interval", "already exists"]),
         ("interval = 5\n", ["no section headers"]),
         ("[exchange:binance]\nws_url = https://x\n", ["ws_url", "'https://x'", "wss://host:port"]),

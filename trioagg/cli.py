@@ -66,7 +66,7 @@ def _many(name: str, short: str, says: str) -> Any:
 
 Exchanges = Annotated[list[str] | None, _many("exchange", "e", "An exchange")]
 Symbols = Annotated[list[str] | None, _many("symbol", "s", "A symbol, such as BTC/USDT")]
-Channels = Annotated[list[str] | None, _many("channel", "c", "trades, ticker or candles")]
+Channels = Annotated[list[str] | None, _many("channel", "c", "A channel, such as trades")]
 Database = Annotated[Path | None, typer.Option("--database", "-d", metavar="FILE", help="The SQLite file.")]
 Sinks = Annotated[list[str] | None, typer.Option("--sink", metavar="URL", help="A further store; repeat for more.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, in place of ./settings.ini.")]

@@ -139,7 +139,9 @@ class Run:
         many(symbol), ("BTC/USDT", "ETH/USDT"), "the markets, spelled the same on all exchanges"
     )
     channels: tuple[Channel, ...] = key(
-        many(lambda text: Channel(one_of(Channel)(text))), (Channel.TRADES, Channel.TICKER), "trades, ticker, candles"
+        many(lambda text: Channel(one_of(Channel)(text))),
+        (Channel.TRADES, Channel.TICKER),
+        "trades, ticker, candles, funding, open_interest, liquidations",
     )
     interval: float = key(
         number(float, least=0.1), 5.0, "seconds between REST polls (tickers are polled beside their stream)"

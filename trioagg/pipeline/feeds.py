@@ -158,6 +158,8 @@ class Feeds:
     def _feed(self, symbols: Sequence[str], listed: Sequence[Instrument]) -> Feed:
         natives = {item.symbol: item.native for item in listed}
         run = self.settings.run
+        for channel in set(run.channels) - self.adapter.channels():
+            log.warning("channel not offered here", channel=channel.value)
         subscriptions = [
             Subscription(symbol, channel, natives.get(symbol) or self.adapter.native(symbol))
             for symbol in symbols
