@@ -51,12 +51,12 @@ class Memory:
         """Keep nothing."""
 
 
-def writer(sink: Memory, dead: trio.Event | None = None, **buffers: float) -> tuple[Inlet[Event], Writer]:
+def writer(sink: Memory, dead: trio.Event | None = None, *, commit_delay: float = 0.02) -> tuple[Inlet[Event], Writer]:
     """A writer on a flow of its own."""
     inlet, outlet = flow("test", 100)
     ends = dead.set if dead is not None else lambda: None
     ledger = Ledger(sink, cause="not received", first_cause="not running")
-    return inlet, Writer(outlet, sink, ledger, Tally(), Buffers(**{"commit_rows": 10, **buffers}), dead=ends)
+    return inlet, Writer(outlet, sink, ledger, Tally(), Buffers(commit_rows=10, commit_delay=commit_delay), dead=ends)
 
 
 async def test_events_are_gathered_for_the_commit_delay(
