@@ -70,7 +70,7 @@ def lint(session: nox.Session) -> None:
     install(session, "lint")
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
-    sources = [str(path) for folder in ("trioagg", "tests") for path in Path(folder).rglob("*.py")]
+    sources = [str(path) for folder in ("trioagg", "tests", "bench") for path in Path(folder).rglob("*.py")]
     session.run("flake8-async", f"--enable={','.join(TRIO_RULES)}", *sources)
     if shutil.which("uv"):
         session.run("uv", "lock", "--check", external=True)

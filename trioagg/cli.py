@@ -130,6 +130,7 @@ def run(
     from trioagg.pipeline.run import run as collect
 
     job = Job(settings, simulated=simulated, duration=lasting, record=record, display=display)
+    collect_less_garbage()
     _end(trio.run(collect, job))
 
 
@@ -201,6 +202,7 @@ def replay(
     for file in files:
         if not file.is_file():
             raise SettingsError(f"FILE: bad value {str(file)!r}: there is no such file")
+    collect_less_garbage()
     with progress("replayed") as advance:
         outcome = trio.run(lambda: play(files, settings, choice=choice, progress=advance))
     _end(outcome)
@@ -315,6 +317,15 @@ def _settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
     for name in unknown_variables(os.environ):
         print(f"trioagg: warning: {name} sets nothing: no such section", file=sys.stderr)
     return settings
+
+
+def collect_less_garbage() -> None:
+    """Look through the living less often: events wait by the thousand, and nothing that they refer to refers back."""
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1000)
 
 
 def _end(outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -41,6 +42,7 @@ class Writer:
     buffers: Buffers
     dead: Callable[[], None]
     _in_hand: list[Event] = field(factory=list, init=False)
+    _due: float = field(default=-math.inf, init=False)
 
     async def run(self) -> None:
         """Write until the flow ends; what a cancellation or a dead sink leaves unwritten is counted as lost."""
@@ -59,12 +61,13 @@ class Writer:
             self._lose()
 
     async def _gather(self) -> None:
-        """What comes within the commit delay of the first event, or a whole transaction's worth at once."""
+        """What came since the last time, which lies a commit delay back at least, or a whole transaction's worth."""
         rows = self.buffers.commit_rows
         self._in_hand = await self.outlet.take(rows)
-        if self.buffers.commit_delay and len(self._in_hand) < rows:
-            await trio.sleep(self.buffers.commit_delay)
+        if len(self._in_hand) < rows:
+            await trio.sleep_until(self._due)
             self._in_hand += self.outlet.take_waiting(rows - len(self._in_hand))
+        self._due = trio.current_time() + self.buffers.commit_delay
 
     async def _store(self) -> None:
         gaps: list[Gap] | None = None

@@ -77,8 +77,8 @@ def trade_rows(trades: Sequence[Trade], ids: Ids) -> list[Cells]:
         (
             ids[trade.exchange, trade.symbol],
             key if type(key := trade.trade_id) is int and -WORD <= key < WORD else _key(key),
-            f"{trade.price:f}",
-            f"{trade.amount:f}",
+            price if "E" not in (price := str(trade.price)) else f"{trade.price:f}",  # str is twice as fast
+            amount if "E" not in (amount := str(trade.amount)) else f"{trade.amount:f}",
             trade.side,
             trade.timestamp,
             trade.received,

@@ -1,0 +1,1 @@
+"""How fast trioagg is, beside a naive loop and the floor: ``python -m bench`` measures, ``RESULTS.md`` tells."""
