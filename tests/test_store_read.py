@@ -307,7 +307,8 @@ def test_no_question_scans_a_table(writer: Writer, path: Path) -> None:
         for kind in COLUMNS:
             rows(db, kind)
             steps = follow(db, kind)
-            next(steps), next(steps)
+            next(steps)
+            next(steps)
         latest_tickers(db)
         summary(db)
         open_gaps(db)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import pytest
@@ -25,16 +25,15 @@ def no_hint() -> dict[str, str]:
     return {}
 
 
-async def starts(live: Callable[[], object], seconds: float) -> list[float]:
+async def starts(live: Callable[[], Awaitable[None] | None], seconds: float) -> list[float]:
     """When each life of a feed begins within so many seconds."""
     began: list[float] = []
     zero = trio.current_time()
 
     async def life() -> None:
         began.append(trio.current_time() - zero)
-        result = live()
-        if hasattr(result, "__await__"):
-            await result
+        if (going := live()) is not None:
+            await going
 
     with trio.move_on_after(seconds):
         await supervise(life, attempts(), hint=no_hint)

@@ -202,7 +202,7 @@ class Nowhere(trio.abc.HostnameResolver):
     async def getaddrinfo(self, *_: object, **__: object) -> list[object]:  # type: ignore[override]
         raise sockets.gaierror(sockets.EAI_NONAME, "Name or service not known")
 
-    async def getnameinfo(self, *_: object) -> tuple[str, str]:
+    async def getnameinfo(self, sockaddr: object, flags: int) -> tuple[str, str]:
         raise NotImplementedError
 
 
@@ -304,7 +304,7 @@ async def tls_greeter(tls: ssl.SSLContext) -> AsyncIterator[int]:
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             [listener] = await trio.open_ssl_over_tcp_listeners(0, tls, host="127.0.0.1", https_compatible=True)
-            nursery.start_soon(trio.serve_listeners, greet, [listener])
+            nursery.start_soon(trio.serve_listeners, greet, [listener])  # noqa: ASYNC113  (it listens already)
             yield listener.transport_listener.socket.getsockname()[1]  # type: ignore[attr-defined]
             nursery.cancel_scope.cancel()
 

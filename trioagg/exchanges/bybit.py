@@ -249,7 +249,8 @@ class Adapter(Exchange):
         if hint:
             self._told.add(hint)
             return hint
-        for seen in (self._told, [market for market in wire.MARKETS if (market, native) in self._symbols]):
+        known: set[wire.Market] = {market for market in wire.MARKETS if (market, native) in self._symbols}
+        for seen in (self._told, known):
             if len(seen) == 1:
                 return next(iter(seen))
             if seen:

@@ -22,15 +22,18 @@ class Feed(Protocol):
 
     def take(self, wall: Nanos) -> list[bytes]:
         """The next frames, not all of them if there are very many."""
+        ...
 
     def skip(self, wall: Nanos) -> None:
         """Leave out everything up to now."""
 
     def more(self, wall: Nanos) -> bool:
         """Whether there is more to take at once."""
+        ...
 
     def late(self, wall: Nanos) -> bool:
         """Whether it lags too far behind to go on."""
+        ...
 
 
 class MarketFeed:

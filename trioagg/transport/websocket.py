@@ -148,7 +148,7 @@ async def over(
                 try:
                     yield Socket(websocket, inbox)
                 finally:
-                    await _say_goodbye(websocket, frames, timing.close)
+                    await _say_goodbye(websocket, frames, timing.close)  # noqa: ASYNC102  (it shields itself, for a bounded time)
                     nursery.cancel_scope.cancel()
 
 
