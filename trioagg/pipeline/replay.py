@@ -130,23 +130,22 @@ class Player:
     def _answer(self, adapter: Exchange, line: Captured) -> None:
         url = urlsplit(line.source)
         fetch = Fetch(f"{url.path}?{url.query}" if url.query else url.path)
-        if url.path in {listing.path.partition("?")[0] for listing in adapter.listing()}:
-            self._listing(adapter, fetch, line.payload)
-        else:
-            with suppress(RateLimited):  # the run that recorded it kept the silence
+        listings = {listing.path.partition("?")[0] for listing in adapter.listing()}
+        with suppress(RateLimited):  # the run that recorded it kept the silence
+            if url.path not in listings or not self._listing(adapter, fetch, line.payload):
                 self.intake.answer(adapter, fetch, line)
 
-    def _listing(self, adapter: Exchange, fetch: Fetch, body: bytes) -> None:
-        """An instrument list in the capture: from here on it tells the symbols' spelling."""
+    def _listing(self, adapter: Exchange, fetch: Fetch, body: bytes) -> bool:
+        """Take an instrument list: from here on it tells the symbols' spelling; False for what is none."""
         try:
             listed = adapter.instruments(fetch, body)
-        except GARBLED as error:
-            log.warning("instrument list passed over", exchange=adapter.name, reason=exchanges.reason(error))
-            return
+        except GARBLED:
+            return False
         feed = self._feeds[adapter.name]
         self._feeds[adapter.name] = evolve(feed, instruments=[*feed.instruments, *listed])
         for place in [place for place in self._adapters if place[0] == adapter.name]:
             del self._adapters[place]
+        return True
 
     def _adapter(self, exchange: str, source: str) -> Exchange:
         if (exchange, source) not in self._adapters:
