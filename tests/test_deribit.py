@@ -1,0 +1,195 @@
+"""What the transcript of Deribit cannot say: replays, many subscriptions, haste, and what a channel tells beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+
+from trioagg.errors import RateLimited
+from trioagg.exchanges import Ack, Exchange, Feed, Fetch, Output, Refused, Send, Subscription
+from trioagg.exchanges.deribit import Adapter
+from trioagg.model import Candle, Channel, Funding, Liquidation, OpenInterest, Ticker, Trade
+
+TICKER = {
+    "timestamp": 1772445601086,
+    "instrument_name": "BTC-PERPETUAL",
+    "last_price": 10,
+    "best_bid_price": 9,
+    "best_bid_amount": 1,
+    "best_ask_price": 11,
+    "best_ask_amount": 2,
+    "mark_price": 10,
+    "index_price": 10,
+    "open_interest": 500,
+    "current_funding": 0.25,
+    "stats": {"volume": 7},
+}
+QUOTE = {
+    key: value for key, value in TICKER.items() if key.startswith("best") or key in ("timestamp", "instrument_name")
+}
+DEAL = {"trade_seq": 5, "timestamp": 1, "price": 10, "amount": 20, "direction": "buy"}
+
+
+def push(channel: str, data: object) -> bytes:
+    """A notification."""
+    return json.dumps({"method": "subscription", "params": {"channel": channel, "data": data}}).encode()
+
+
+def deal(native: str, **more: object) -> bytes:
+    """A notification of one trade."""
+    return push(f"trades.{native}.100ms", [{**DEAL, "instrument_name": native, **more}])
+
+
+def candle(minute: int) -> bytes:
+    """A notification of the candle of a minute."""
+    prices = dict.fromkeys(("open", "high", "low", "close"), 10)
+    return push("chart.trades.BTC-PERPETUAL.1", {"tick": minute * 60_000, **prices, "volume": 1})
+
+
+def adapter(*channels: Channel, candle: str = "1m") -> Exchange:
+    """One that collects these of one market; without any, all that comes."""
+    subscriptions = [Subscription("BTC/USD:BTC", channel, "BTC-PERPETUAL") for channel in channels]
+    return Adapter(Feed(subscriptions, candle=candle))
+
+
+def requests(one: Exchange) -> list[dict[str, list[str]]]:
+    """The parameters of what is sent once the socket is open."""
+    return [json.loads(action.text)["params"] for action in one.opened() if isinstance(action, Send)]
+
+
+def kinds(items: Sequence[Output]) -> list[type]:
+    return [type(item) for item in items]
+
+
+def test_three_channels_share_one_stream() -> None:
+    """The ticker tells funding and open interest, a trade tells liquidations: each stream is subscribed to once."""
+    every = [Channel.TICKER, Channel.FUNDING, Channel.OPEN_INTEREST, Channel.TRADES, Channel.LIQUIDATIONS]
+    assert requests(adapter(*every))[1] == {"channels": ["ticker.BTC-PERPETUAL.100ms", "trades.BTC-PERPETUAL.100ms"]}
+
+
+@pytest.mark.parametrize(
+    ("channel", "kind"),
+    [(Channel.TICKER, Ticker), (Channel.FUNDING, Funding), (Channel.OPEN_INTEREST, OpenInterest)],
+)
+def test_only_what_was_asked_for_comes_of_a_ticker(channel: Channel, kind: type) -> None:
+    """It holds all three."""
+    assert kinds(adapter(channel).digest([push("ticker.BTC-PERPETUAL.100ms", TICKER)], 0)) == [kind]
+
+
+@pytest.mark.parametrize(("channel", "kind"), [(Channel.TRADES, Trade), (Channel.LIQUIDATIONS, Liquidation)])
+def test_only_what_was_asked_for_comes_of_a_trade(channel: Channel, kind: type) -> None:
+    """One that closes a position by force is a trade and a liquidation."""
+    assert kinds(adapter(channel).digest([deal("BTC-PERPETUAL", liquidation="T")], 0)) == [kind]
+
+
+@pytest.mark.parametrize("told", [None, "none", "X"])
+def test_a_liquidation_of_nobody_leaves_the_trade(told: str | None) -> None:
+    """A word that nobody knows yet costs no trade."""
+    assert kinds(adapter().digest([deal("BTC-PERPETUAL", liquidation=told)], 0)) == [Trade]
+
+
+def test_a_replay_takes_quotes_and_completes_them() -> None:
+    """Best bid and ask of ``quote``, with the last price and the volume of the ticker before it while it is fresh."""
+    one, late = adapter(), 301_000_000_000
+    one.digest([push("ticker.BTC-PERPETUAL.100ms", TICKER)], 0)
+    out = [
+        *one.digest([push("quote.BTC-PERPETUAL", QUOTE)], 1),
+        *one.digest([push("quote.BTC-PERPETUAL", QUOTE)], late),
+    ]
+    assert [(item.bid, item.ask_size, item.last, item.volume) for item in out if isinstance(item, Ticker)] == [
+        (Decimal(9), Decimal(2), Decimal(10), Decimal(7)),
+        (Decimal(9), Decimal(2), None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "native", ["BTC-25SEP26", "BTC-25SEP26-70000-C", "XRP_USDC-25SEP26-0d625-P", "BTC-FS-25SEP26_PERP"]
+)
+def test_other_instruments_of_a_capture_keep_their_names(native: str) -> None:
+    """Dated futures, options and combos are no symbols of ours, and none is taken for one."""
+    (trade,) = adapter().digest([deal(native)], 0)
+    assert isinstance(trade, Trade) and trade.symbol == native
+
+
+def test_a_new_subscription_closes_no_candle() -> None:
+    """In a replay of two connections the last candle of the first was not seen to its end."""
+    one = adapter()
+    closed = [item.closed for item in one.digest([candle(1), candle(2)], 0) if isinstance(item, Candle)]
+    after = one.digest([b'{"id":3,"result":["chart.trades.BTC-PERPETUAL.1"]}', candle(4)], 0)
+    assert closed == [False, True, False]
+    assert [item.closed for item in after if isinstance(item, Candle)] == [False]
+
+
+def test_candles_of_a_length_that_there_is_none_of_are_refused() -> None:
+    """Deribit has no candles of four hours; the other channels go on."""
+    actions = list(adapter(Channel.TRADES, Channel.CANDLES, candle="4h").opened())
+    assert "trades.BTC-PERPETUAL.100ms" in str(actions[1]) and "chart" not in str(actions[1])
+    assert actions[2:] == [Refused("there are no candles of 4h")]
+
+
+def test_many_subscriptions_stay_within_a_request() -> None:
+    """At most 500 channels in one request, one request per connection, every subscription on some connection."""
+    natives = [f"C{number}_USDC-PERPETUAL" for number in range(600)]
+    wanted = [
+        Subscription(Adapter.unified(native), channel, native)
+        for native in natives
+        for channel in (Channel.TRADES, Channel.TICKER)
+    ]
+    asked = [requests(Adapter(Feed(some)))[1]["channels"] for some in Adapter.connections(wanted)]
+    assert all(len(channels) <= 500 for channels in asked)
+    assert {channel for channels in asked for channel in channels} == {
+        f"{kind}.{native}.100ms" for kind in ("trades", "ticker") for native in natives
+    }
+
+
+def test_what_only_contracts_have_is_not_asked_of_spot() -> None:
+    """No connection is opened for it."""
+    wanted = [Subscription("BTC/USDC", channel, "BTC_USDC") for channel in Channel if channel is not Channel.BOOK]
+    (some,) = Adapter.connections(wanted)
+    assert {item.channel for item in some} == {Channel.TRADES, Channel.TICKER, Channel.CANDLES}
+
+
+def test_an_acknowledgement_that_lacks_channels_names_them() -> None:
+    """Unknown channels are dropped without a word; the answer to the heartbeat's request is none of it."""
+    one = adapter(Channel.TRADES, Channel.TICKER)
+    assert one.digest([b'{"id":1,"result":"ok"}'], 0) == []
+    assert one.digest([b'{"id":3,"result":["trades.BTC-PERPETUAL.100ms"]}'], 0) == [
+        Ack("trades.BTC-PERPETUAL.100ms"),
+        Refused("ticker.BTC-PERPETUAL.100ms: passed over without a word"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["ticker?instrument_name=BTC-PERPETUAL", "get_instruments?currency=any&kind=future"])
+def test_a_demand_for_silence_is_heard(path: str) -> None:
+    """Deribit names no time, so it is ten seconds."""
+    body = b'{"error":{"code":10028,"message":"too_many_requests"}}'
+    with pytest.raises(RateLimited) as caught:
+        adapter().answered(Fetch(f"/api/v2/public/{path}"), body, 0)
+    assert caught.value.retry_after == 10
+
+
+def test_a_candle_of_rest_is_closed_once_its_time_is_over() -> None:
+    """By our clock."""
+    columns = {key: [1, 1] for key in ("open", "high", "low", "close", "volume")}
+    body = json.dumps({"result": {"ticks": [0, 86_400_000], **columns}}).encode()
+    path = "/api/v2/public/get_tradingview_chart_data?instrument_name=BTC-PERPETUAL&resolution=1D"
+    out = adapter().answered(Fetch(path), body, 86_400_000_000_000)
+    assert [(item.interval, item.closed) for item in out if isinstance(item, Candle)] == [("1d", True), ("1d", False)]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "native"),
+    [
+        ("BTC/USD:BTC", "BTC-PERPETUAL"),
+        ("SOL/USDC:USDC", "SOL_USDC-PERPETUAL"),
+        ("BTC/USDT:USDT", "BTC_USDT-PERPETUAL"),
+        ("BTC/USDC", "BTC_USDC"),
+    ],
+)
+def test_symbols_are_spelled_by_rule(symbol: str, native: str) -> None:
+    """Both ways, where no instrument list could be had."""
+    assert Adapter.native(symbol) == native
+    assert Adapter.unified(native) == symbol

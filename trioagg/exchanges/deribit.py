@@ -1,0 +1,287 @@
+"""Deribit: perpetual contracts, inverse and linear, and spot.
+
+Documentation: "JSON-RPC Overview", "Rate Limits", "Connection Management", "Market Data" (public/get_instruments,
+get_last_trades_by_instrument, get_tradingview_chart_data, ticker) and "Subscriptions" on docs.deribit.com.
+
+- Trades come as ``trades.I.100ms``, several in one frame. Their ``trade_seq`` is +1 per instrument and is the id here;
+  their ``trade_id`` is shared by all instruments of a currency. ``direction`` is the taker's.
+- ``amount`` is in USD for inverse contracts, else in the base currency: never in contracts.
+- ``ticker.I.100ms`` tells best bid and ask, last price, volume, funding and open interest at once. Funding is paid
+  without pause; its rate is that of eight hours.
+- Liquidations have no channel: a trade says whose position it closed by force.
+- Numbers and times are JSON numbers, exponents included. An empty side of the book has the price nought.
+- Unknown channels are left out of the acknowledgement, without a word: what is missing in it was refused.
+- ``.raw`` channels need a login and would refuse a whole request. Breaking the limits closes the session.
+- The server is asked to test the connection every 30 s; its ``test_request`` must be answered.
+- Candles bear no mark of their end: one is closed once a later one has come. REST's: once its time is over.
+- Read from REST: ``get_last_trades_by_…``, ``ticker``, ``get_tradingview_chart_data``.
+- Futures with an end and options are not listed; what a capture holds of them keeps Deribit's names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+from attrs import evolve
+from msgspec import UNSET, Raw
+
+from trioagg.errors import RateLimited, WireError
+from trioagg.exchanges import (
+    Ack,
+    Action,
+    Connect,
+    Daily,
+    Exchange,
+    Feed,
+    Fetch,
+    Limits,
+    Output,
+    Proof,
+    Refused,
+    Retire,
+    Send,
+    Subscription,
+)
+from trioagg.exchanges import _deribit as wire
+from trioagg.exchanges._numbers import nanos
+from trioagg.model import Candle, Channel, Event, Instrument, Nanos
+
+HEARTBEAT, TEST, SUBSCRIBE = 1, 2, 3  # the numbers of our requests
+SILENCE = 10.0  # seconds; Deribit names none
+HASTE = 10028
+PASSING = (HASTE, 10040, 10047, 11051, 13028, 13888)  # codes of refusals that a later try may not meet
+FRESH = 300 * 1_000_000_000  # ns for which the ticker's last price and volume may stand beside a newer quote
+
+STREAMS = {
+    Channel.TRADES: "trades.{}.100ms",
+    Channel.LIQUIDATIONS: "trades.{}.100ms",
+    Channel.TICKER: "ticker.{}.100ms",
+    Channel.FUNDING: "ticker.{}.100ms",
+    Channel.OPEN_INTEREST: "ticker.{}.100ms",
+}
+OF_CONTRACTS = (Channel.LIQUIDATIONS, Channel.FUNDING, Channel.OPEN_INTEREST)
+
+Route = Callable[[str, Raw, Nanos], Sequence[Output]]
+
+
+class Adapter(Exchange):
+    """One connection to Deribit."""
+
+    name = "deribit"
+    rest_url = "https://www.deribit.com"
+    ws_url = "wss://www.deribit.com"
+    streamed = frozenset({Channel.CANDLES, *STREAMS})
+    proofs: ClassVar[Mapping[Channel, Proof]] = {
+        **dict.fromkeys(STREAMS, Proof.NOTHING),
+        Channel.TRADES: Proof.ID,
+        Channel.CANDLES: Proof.OVERLAP,
+    }
+    limits = Limits(streams=500, sends=3, weight=20, window=2)
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__(feed)
+        self._symbols = {item.native: item.symbol for item in feed.instruments}
+        ours = [item for item in feed.subscriptions if _offered(item)]
+        self._wanted = {(item.channel, item.native) for item in ours}
+        self._streams = {stream for item in ours if (stream := _stream(item, feed.candle))}
+        self._newest: dict[str, Candle] = {}
+        self._held: dict[str, wire.Tick] = {}
+        self._routes: dict[str, Route] = {
+            "trades": self._on_trades,
+            "ticker": self._on_ticker,
+            "quote": self._on_quote,
+            "chart": self._on_candle,
+            **dict.fromkeys(wire.UNUSED, _unused),
+        }
+
+    @classmethod
+    def listing(cls) -> Sequence[Fetch]:
+        path = "/api/v2/public/get_instruments?currency=any&kind="
+        return Fetch(f"{path}future", weight=10), Fetch(f"{path}spot", weight=10)
+
+    @classmethod
+    def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
+        return wire.instruments(wire.result(_answer(body)))
+
+    @classmethod
+    def native(cls, symbol: str) -> str:
+        pair, _, settled = symbol.partition(":")
+        base, _, quoted = pair.partition("/")
+        if not settled:
+            return f"{base}_{quoted}"
+        return f"{base}-PERPETUAL" if settled == base else f"{base}_{quoted}-PERPETUAL"
+
+    @classmethod
+    def unified(cls, native: str) -> str:
+        return wire.unified(native)
+
+    @classmethod
+    def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
+        return super().connections([item for item in subscriptions if _offered(item)])
+
+    def begin(self) -> Iterable[Action]:
+        yield Connect("/ws/api/v2")
+
+    def opened(self) -> Iterable[Action]:
+        yield _request(HEARTBEAT, "set_heartbeat", interval=30)
+        if self._streams:
+            yield _request(SUBSCRIBE, "subscribe", channels=sorted(self._streams))
+        if self.feed.candle not in wire.RESOLUTIONS and any(channel is Channel.CANDLES for channel, _ in self._wanted):
+            yield Refused(f"there are no candles of {self.feed.candle}")
+
+    def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        told = wire.frames.decode(frame)
+        channel = told.params.channel
+        if told.method == "subscription" and channel:
+            if (route := self._routes.get(channel.partition(".")[0])) is None:
+                raise WireError(f"unknown message kind {channel[:40]!r}")
+            if self._streams and channel not in self._streams:
+                return ()
+            return route(channel, told.params.data, at)
+        if told.method:
+            return _beat(told)
+        return self._reply(told)
+
+    def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
+        url = urlsplit(fetch.path)
+        path, query = url.path.removeprefix("/api/v2/public/"), dict(parse_qsl(url.query))
+        told = _answer(body)
+        if path in wire.UNUSED_PATHS:
+            return ()
+        match path:
+            case "ticker":
+                return self._on_ticker("", wire.result(told), at)
+            case "get_tradingview_chart_data":
+                return self._rest_candles(query, wire.result(told), at)
+            case _ if path.startswith("get_last_trades_by_"):
+                trades = wire.rest_deals.decode(wire.result(told)).trades
+                return [wire.trade(self._symbol(trade.instrument_name), trade, at) for trade in trades]
+        raise WireError("unknown REST path")
+
+    def _symbol(self, native: str) -> str:
+        if native not in self._symbols:
+            self._symbols[native] = self.unified(native)
+        return self._symbols[native]
+
+    def _wants(self, channel: Channel, native: str) -> bool:
+        return not self._wanted or (channel, native) in self._wanted
+
+    def _reply(self, told: wire.Frame) -> Sequence[Output]:
+        if told.error is not UNSET:
+            return _refused(told.error, told.id)
+        if told.result is UNSET:
+            raise WireError("unknown message kind")
+        if not bytes(told.result).startswith(b"["):
+            return ()
+        heard = wire.names.decode(told.result)
+        self._newest = {}  # a new beginning: in a replay, what was the newest candle before it may be stale
+        lacking = sorted(self._streams - set(heard)) if told.id == SUBSCRIBE else []
+        return [*map(Ack, heard), *(Refused(f"{stream}: passed over without a word") for stream in lacking)]
+
+    def _on_trades(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
+        out: list[Output] = []
+        for told in wire.deals.decode(data):
+            native = told.instrument_name
+            symbol = self._symbols.get(native) or self._symbol(native)
+            trade = wire.trade(symbol, told, at)
+            if self._wants(Channel.TRADES, native):
+                out.append(trade)
+            if told.liquidation and self._wants(Channel.LIQUIDATIONS, native):
+                out += wire.liquidations(symbol, told, at)
+        return out
+
+    def _on_ticker(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
+        """What a ticker tells, as far as it is collected; funding and open interest only where they changed."""
+        told = wire.tick.decode(data)
+        native, volume = told.instrument_name, told.stats.volume
+        symbol, before = self._symbol(native), self._held.get(native)
+        quote = wire.ticker(symbol, told, told.last_price, volume, at=at)
+        events: list[Event] = [quote] if self._wants(Channel.TICKER, native) else []
+        if self._wants(Channel.FUNDING, native) and _paid(told) != _paid(before):
+            events += wire.funding(symbol, told, at)
+        if self._wants(Channel.OPEN_INTEREST, native) and (not before or told.open_interest != before.open_interest):
+            events += wire.interest(symbol, told, at)
+        self._held[native] = told
+        if told.last_price is not None and volume is not None:
+            self.feed.board[symbol] = Daily(told.last_price, volume, at)
+        return events
+
+    def _on_quote(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
+        told = wire.quote.decode(data)
+        symbol = self._symbol(told.instrument_name)
+        day = self.feed.board.get(symbol)
+        last, volume = (day.last, day.volume) if day and at - day.at < FRESH else (None, None)
+        return (wire.ticker(symbol, told, last, volume, at=at),)
+
+    def _on_candle(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
+        """A candle's newest state; before it, the one that it closes."""
+        match channel.split("."):
+            case ["chart", "trades", native, resolution]:
+                market = self._symbol(native), wire.interval(resolution)
+            case _:
+                raise WireError(f"unknown message kind {channel[:40]!r}")
+        new, before = wire.candle(market, wire.bar.decode(data), at, closed=False), self._newest.get(channel)
+        if before and new.open_time < before.open_time:
+            return (evolve(new, closed=True),)
+        self._newest[channel] = new
+        ended = before is not None and before.open_time < new.open_time
+        return (evolve(before, closed=True, received=at), new) if before and ended else (new,)
+
+    def _rest_candles(self, query: Mapping[str, str], data: Raw, at: Nanos) -> Sequence[Output]:
+        if not query.keys() >= {"instrument_name", "resolution"}:
+            raise WireError("the request names no instrument or resolution")
+        interval = wire.interval(query["resolution"])
+        market, length = (self._symbol(query["instrument_name"]), interval), wire.MINUTES[interval] * wire.MINUTE
+        rows = wire.bars(wire.rest_bars.decode(data))
+        return [wire.candle(market, row, at, closed=nanos(row.tick) + length <= at) for row in rows]
+
+
+def _offered(subscription: Subscription) -> bool:
+    return ":" in subscription.symbol or subscription.channel not in OF_CONTRACTS
+
+
+def _stream(subscription: Subscription, candle: str) -> str:
+    """The channel to subscribe to; empty for candles of a length that there is none of."""
+    if subscription.channel is not Channel.CANDLES:
+        return STREAMS[subscription.channel].format(subscription.native)
+    resolution = wire.RESOLUTIONS.get(candle)
+    return f"chart.trades.{subscription.native}.{resolution}" if resolution else ""
+
+
+def _request(number: int, method: str, **params: object) -> Send:
+    request = {"jsonrpc": "2.0", "id": number, "method": f"public/{method}", "params": params}
+    return Send(msgspec.json.encode(request).decode())
+
+
+def _unused(*_: object) -> Sequence[Output]:
+    return ()
+
+
+def _paid(told: wire.Tick | None) -> object:
+    return told and (told.current_funding, told.mark_price, told.index_price)
+
+
+def _beat(told: wire.Frame) -> Sequence[Output]:
+    match told.method, told.params.type:
+        case "heartbeat", "test_request":
+            return (_request(TEST, "test"),)
+        case "heartbeat", "heartbeat":
+            return ()
+    raise WireError(f"unknown message kind {told.method[:40]!r}")
+
+
+def _refused(error: wire.Complaint, number: int | str | None) -> Sequence[Output]:
+    """A request that may pass later is tried again on a new connection: else its channels would stay silent."""
+    if error.code in PASSING and number != TEST:
+        return (Retire(wire.complaint(error)),)
+    return (Refused(f"request {'?' if number is None else number}: {wire.complaint(error)}"[:300]),)
+
+
+def _answer(body: bytes) -> wire.Frame:
+    told = wire.frames.decode(body)
+    if told.error is not UNSET and told.error.code == HASTE:
+        raise RateLimited(wire.complaint(told.error), SILENCE)
+    return told
