@@ -1,0 +1,178 @@
+"""What the transcript of Hyperliquid cannot say: answers that only their shape tells apart, lists, limits, replays."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from trioagg.errors import WireError
+from trioagg.exchanges import Action, Connect, Exchange, Feed, Fetch, Output, Refused, Send, Subscription
+from trioagg.exchanges.hyperliquid import Adapter
+from trioagg.model import Candle, Channel, Funding, Quarantined, Ticker, Trade
+
+INFO = Fetch("/info")
+META = b'{"universe":[{"name":"BTC","szDecimals":5},{"name":"kPEPE","szDecimals":0}]}'
+DEAL = {"coin": "BTC", "side": "B", "px": "10.0", "sz": "2", "time": 1772445600193, "tid": 7}
+BAR = {"t": 60_000, "T": 119_999, "s": "BTC", "i": "1m", "o": "1", "c": "2", "h": "3", "l": "1", "v": "0", "n": 0}
+TRADES, TICKER = Channel.TRADES, Channel.TICKER
+
+
+def spots(*pairs: tuple[str, str, str]) -> bytes:
+    """A list of spot markets: (native, base, quote)."""
+    names = list(dict.fromkeys(name for pair in pairs for name in pair[1:]))
+    tokens = [{"name": name, "index": 10 * number, "szDecimals": 2} for number, name in enumerate(names)]
+    universe = [{"name": pair[0], "tokens": [10 * names.index(name) for name in pair[1:]]} for pair in pairs]
+    return json.dumps({"universe": universe, "tokens": tokens}).encode()
+
+
+def push(channel: str, data: object) -> bytes:
+    return json.dumps({"channel": channel, "data": data}).encode()
+
+
+def adapter(*wanted: tuple[str, Channel]) -> Exchange:
+    """One that collects these; without any, all that comes."""
+    return Adapter(Feed([Subscription(symbol, channel, Adapter.native(symbol)) for symbol, channel in wanted]))
+
+
+def told(body: object, at: int = 0) -> list[Output]:
+    """What an answer of REST means."""
+    return adapter().answered(INFO, json.dumps(body).encode(), at)
+
+
+def sent(actions: list[Action]) -> list[tuple[str, str]]:
+    """What is subscribed to."""
+    texts = [json.loads(action.text)["subscription"] for action in actions if isinstance(action, Send)]
+    return [(text["type"], text["coin"]) for text in texts]
+
+
+def test_an_answer_is_known_by_its_shape() -> None:
+    """All come from one path: trades, candles and funding are told apart by their fields."""
+    (trade,) = told([DEAL])
+    (candle,) = told([BAR], at=119_999_000_001)
+    (funding,) = told([{"coin": "BTC", "fundingRate": "-0.0000125", "premium": "0.0", "time": 1772445600039}])
+    assert isinstance(trade, Trade) and (trade.trade_id, trade.symbol) == (7, "BTC/USDC:USDC")
+    assert isinstance(candle, Candle) and (candle.open_time, candle.closed) == (60_000_000_000, True)
+    assert isinstance(funding, Funding) and funding.rate == Decimal("-0.0000125")
+    assert funding.timestamp == 1772445600039000000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"BTC": "121143.5"},
+        {"coin": "BTC", "time": 1, "levels": [[], []]},
+        [{"universe": []}, []],
+        [None, {"name": "xyz"}],
+        [["BTC", [["HlPerp", {"fundingRate": "0.0"}]]]],
+    ],
+)
+def test_answers_that_are_not_collected_are_passed_over(body: object) -> None:
+    """An empty list, mids, a book, states of markets, the builders, forecasts."""
+    assert told(body) == []
+
+
+@pytest.mark.parametrize("body", ["null", " null\n", "Failed to deserialize the JSON body into the target type", ""])
+def test_an_answer_without_meaning_is_quarantined(body: str) -> None:
+    """An unknown coin is answered with ``null`` and status 200."""
+    (item,) = adapter().answered(INFO, body.encode(), 0)
+    assert isinstance(item, Quarantined) and item.payload == body.encode()
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"BTC":"1"}', b"null", json.dumps([DEAL]).encode()])
+def test_only_a_list_is_a_list(body: bytes) -> None:
+    """Anything else from the same path is refused."""
+    with pytest.raises(WireError):
+        Adapter.instruments(INFO, body)
+
+
+def test_the_list_is_asked_for_where_it_is_lacking() -> None:
+    """An unknown coin would close the socket; with the list at hand the connection is opened at once."""
+    first, second, last = adapter(("BTC/USDC:USDC", TRADES)).begin()
+    listed = Adapter.instruments(INFO, META)
+    known = Adapter(Feed([Subscription("BTC/USDC:USDC", TRADES, "BTC")], listed))
+    bodies = [json.loads(action.body or "") for action in (first, second) if isinstance(action, Fetch)]
+    assert bodies == [{"type": "meta"}, {"type": "spotMeta"}]
+    assert list(known.begin()) == [last] == [Connect("/ws")]
+
+
+def test_coins_are_spelled_as_the_list_says() -> None:
+    """What was spelled by rule until it came is spelled right from then on; what it lacks is never subscribed to."""
+    wanted = [("KPEPE/USDC:USDC", TRADES), ("HYPE/USDC", TRADES), ("NOPE/USDC:USDC", TRADES)]
+    one = adapter(*wanted)
+    for body in (META, spots(("@107", "HYPE", "USDC"))):
+        assert one.answered(INFO, body, 0) == []
+    actions = list(one.opened())
+    assert sent(actions) == [("trades", "kPEPE"), ("trades", "@107")]
+    assert actions[2:] == [Refused("there is no market 'NOPE'")]
+    (trade,) = one.digest([push("trades", [{**DEAL, "coin": "@107"}])], 0)
+    assert isinstance(trade, Trade) and trade.symbol == "HYPE/USDC"
+
+
+def test_bridged_tokens_have_the_name_of_their_asset() -> None:
+    """Unless a token of that name is there already; of two markets of one name the first counts."""
+    bridged = Adapter.instruments(INFO, spots(("@142", "UBTC", "USDC"), ("@166", "UBTC", "USDT0")))
+    both = Adapter.instruments(INFO, spots(("@1", "UETH", "USDC"), ("@2", "ETH", "USDC"), ("@3", "eth", "USDC")))
+    assert [(item.symbol, item.native) for item in bridged] == [("BTC/USDC", "@142"), ("BTC/USDT", "@166")]
+    assert [(item.symbol, item.native) for item in both] == [("UETH/USDC", "@1"), ("ETH/USDC", "@2")]
+
+
+def test_a_connection_stays_within_its_subscriptions() -> None:
+    """At most 1,000, each once, whatever the channels."""
+    every = [channel for channel in Channel if channel in Adapter.streamed]
+    wanted = [Subscription(f"C{number}/USDC:USDC", channel, f"C{number}") for number in range(300) for channel in every]
+    for channels in (every, [TICKER]):
+        some = [item for item in wanted if item.channel in channels]
+        asked = [sent(list(Adapter(Feed(part)).opened())) for part in Adapter.connections(some)]
+        assert all(len(set(part)) == len(part) <= 1000 for part in asked)
+        assert {coin for part in asked for _, coin in part} == {item.native for item in some}
+
+
+def test_what_only_contracts_have_is_not_asked_of_spot() -> None:
+    """No connection is opened for it."""
+    wanted = [Subscription("PURR/USDC", channel, "PURR/USDC") for channel in Adapter.streamed]
+    (some,) = Adapter.connections(wanted)
+    assert {item.channel for item in some} == {TRADES, TICKER, Channel.CANDLES}
+
+
+def test_a_ticker_alone_brings_neither_funding_nor_open_interest() -> None:
+    """Though the day's volume comes with them; a stale volume is left out."""
+    one, late = adapter(("BTC/USDC:USDC", TICKER)), 301_000_000_000
+    state = push("activeAssetCtx", {"coin": "BTC", "ctx": {"dayBaseVlm": "5", "funding": "0", "openInterest": "1"}})
+    quote = push("bbo", {"coin": "BTC", "time": 1, "bbo": [None, None]})
+    out = [item for at in (0, late) for item in one.digest([state, quote] if not at else [quote], at)]
+    assert [item.volume for item in out if isinstance(item, Ticker)] == [Decimal(5), None]
+    assert len(out) == 2
+
+
+def test_a_new_subscription_closes_no_candle() -> None:
+    """In a replay of two connections the last candle of the first was not seen to its end."""
+    heard = {"method": "subscribe", "subscription": {"type": "candle", "coin": "BTC", "interval": "1m"}}
+    frames = [push("candle", BAR), push("subscriptionResponse", heard), push("candle", {**BAR, "t": 180_000})]
+    assert [item.closed for item in adapter().digest(frames, 0) if isinstance(item, Candle)] == [False, False]
+
+
+def test_the_connection_is_kept_alive() -> None:
+    """Well within the minute of silence after which the server closes."""
+    heartbeat = Adapter.heartbeat
+    assert heartbeat.every < 50 and json.loads(heartbeat.text) == {"method": "ping"}
+    assert adapter().digest([b'{"channel":"pong"}'], 0) == []
+
+
+@pytest.mark.parametrize(
+    ("symbol", "native"),
+    [("BTC/USDC:USDC", "BTC"), ("KPEPE/USDC:USDC", "kPEPE"), ("KAS/USDC:USDC", "KAS"), ("PURR/USDC", "PURR/USDC")],
+)
+def test_symbols_are_spelled_by_rule(symbol: str, native: str) -> None:
+    """Both ways, where no instrument list could be had."""
+    assert Adapter.native(symbol) == native
+    assert Adapter.unified(native) == symbol
+
+
+@pytest.mark.parametrize("native", ["@107", "xyz:TSLA", "#12090"])
+def test_what_no_rule_spells_keeps_its_name(native: str) -> None:
+    """Spot markets by number, other builders' markets, outcomes."""
+    (trade,) = adapter().digest([push("trades", [{**DEAL, "coin": native}])], 0)
+    assert isinstance(trade, Trade) and trade.symbol == native
