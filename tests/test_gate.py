@@ -1,0 +1,154 @@
+"""Gate where its transcript cannot say it: its clock, limits, what a replay takes, spelling."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from trioagg.errors import RateLimited, WireError
+from trioagg.exchanges import Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges.gate import Adapter
+from trioagg.model import Candle, Channel, Ticker, Trade
+
+ALL = tuple(Adapter.streamed)
+
+
+def wanted(*symbols: str, channels: tuple[Channel, ...] = ALL) -> list[Subscription]:
+    """Some channels of some markets."""
+    return [Subscription(symbol, channel, Adapter.native(symbol)) for symbol in symbols for channel in channels]
+
+
+def frame(channel: str, **result: object) -> bytes:
+    """A message of the socket."""
+    return json.dumps({"channel": channel, "event": "update", "time_ms": 1_500, "result": result}).encode()
+
+
+def trade(pair: str, number: int, stamp: str = "1") -> bytes:
+    """A trade of the socket."""
+    some = {"amount": "1", "price": "2", "side": "buy", "create_time_ms": stamp}
+    return frame("spot.trades", id=number + 900, id_market=number, currency_pair=pair, **some)
+
+
+def test_subscriptions_bear_the_exchange_s_time() -> None:
+    """It is asked for before the connection is made, and told in whole seconds."""
+    adapter = Adapter(Feed(wanted("BTC/USDT")))
+
+    (clock,) = adapter.begin()
+    assert isinstance(clock, Fetch)
+    (connect,) = adapter.answered(clock, b'{"server_time":1772445600999}', 5)
+    sent = [json.loads(action.text) for action in adapter.opened() if isinstance(action, Send)]
+
+    assert isinstance(connect, Connect)
+    assert {request["time"] for request in sent} == {1772445600} and len(sent) == 3
+
+
+def test_many_subscriptions_are_split() -> None:
+    """A connection carries a hundred, one market to a request, so that all are sent while their time is still good."""
+    parts = Adapter.connections(wanted(*(f"A{number}/USDT" for number in range(50))))
+    sent = [json.loads(a.text) for part in parts for a in Adapter(Feed(part)).opened() if isinstance(a, Send)]
+
+    assert [len(part) for part in parts] == [100, 50]
+    assert len({(request["channel"], *request["payload"]) for request in sent}) == 150
+    assert Adapter.limits.streams / Adapter.limits.sends < 30
+
+
+def test_many_tickers_are_polled_together() -> None:
+    """A crowd of markets is asked for with everybody's."""
+    polls = list(Adapter(Feed(wanted(*(f"A{n}/USDT" for n in range(11)), channels=(Channel.TICKER,)))).polls())
+
+    assert [fetch.path for fetch in polls] == ["/api/v4/spot/tickers"]
+
+
+@pytest.mark.parametrize("label", ["TOO_MANY_REQUESTS", "TOO_FAST"])
+def test_a_limit_told_inside_a_good_answer_is_kept(label: str) -> None:
+    """Whatever the status, the exchange is left alone for the window of its limit."""
+    body = json.dumps({"label": label, "message": "slow down"}).encode()
+    with pytest.raises(RateLimited) as caught:
+        Adapter(Feed()).answered(Fetch("/api/v4/spot/tickers"), body, 1)
+    assert caught.value.retry_after == 10
+    with pytest.raises(RateLimited):
+        Adapter.instruments(Adapter.listing()[0], body)
+
+
+def test_an_error_is_no_instrument_list() -> None:
+    """Whatever comes in place of the list is told, and is no empty list."""
+    with pytest.raises(WireError, match="SERVER_ERROR"):
+        Adapter.instruments(Adapter.listing()[0], b'{"label":"SERVER_ERROR"}')
+
+
+def test_a_replay_takes_every_market_and_the_stream_of_tickers() -> None:
+    """Without subscriptions nothing is unwanted; the day's figures stand beside newer best bids and asks."""
+    adapter = Adapter(Feed())
+    day = {"last": "5", "lowest_ask": "6", "highest_bid": "4", "base_volume": "9"}
+    quote = {"t": 2, "u": 1, "b": "4.1", "B": "1", "a": "5.9", "A": "2"}
+
+    out = adapter.digest(
+        [
+            trade("BTC_USDT", 1),
+            trade("SOL_USDT", 7),
+            frame("spot.tickers", currency_pair="SOL_USDT", **day),
+            frame("spot.book_ticker", s="SOL_USDT", **quote),
+        ],
+        1,
+    )
+
+    assert [(t.symbol, t.trade_id) for t in out if isinstance(t, Trade)] == [("BTC/USDT", 1), ("SOL/USDT", 7)]
+    told = [(t.symbol, t.bid, t.ask, t.last, t.volume, t.timestamp) for t in out if isinstance(t, Ticker)]
+    assert told == [
+        ("SOL/USDT", Decimal(4), Decimal(6), Decimal(5), Decimal(9), 1_500_000_000),
+        ("SOL/USDT", Decimal("4.1"), Decimal("5.9"), Decimal(5), Decimal(9), 2_000_000),
+    ]
+
+
+def test_stale_figures_are_left_out() -> None:
+    """After five minutes without an answer of REST, nobody knows the day's volume."""
+    adapter = Adapter(Feed())
+    day = {"last": "5", "lowest_ask": "6", "highest_bid": "4", "base_volume": "9"}
+    quote = frame("spot.book_ticker", s="SOL_USDT", t=2, u=1, b="4.1", B="1", a="5.9", A="2")
+    adapter.digest([frame("spot.tickers", currency_pair="SOL_USDT", **day)], 1)
+
+    (ticker,) = adapter.digest([quote], 301 * 1_000_000_000)
+
+    assert isinstance(ticker, Ticker) and (ticker.last, ticker.volume) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [
+        ("1772445601213", 1772445601213000000),
+        ("1772445601213.4578", 1772445601213457800),
+        ("1772445601213.000001", 1772445601213000001),
+        ("1772445601213.9999999", 1772445601213999999),
+    ],
+)
+def test_times_are_exact_to_the_nanosecond(stamp: str, expected: int) -> None:
+    """Each digit of the fraction counts, and none is rounded up."""
+    (told,) = Adapter(Feed()).digest([trade("BTC_USDT", 1, stamp)], 1)
+
+    assert isinstance(told, Trade) and told.timestamp == expected
+
+
+def test_candles_of_two_markets_do_not_close_each_other() -> None:
+    """Only a later one of the same market and interval ends a candle."""
+    row = {"o": "1", "h": "1", "l": "1", "c": "1", "v": "1", "a": "1"}
+    names = ["1m_BTC_USDT", "1m_ETH_USDT", "5m_BTC_USDT"]
+
+    frames = [frame("spot.candlesticks", t=str(60 * number), n=name, **row) for number, name in enumerate(names)]
+
+    out = Adapter(Feed()).digest(frames, 1)
+
+    assert [item.closed for item in out if isinstance(item, Candle)] == [False] * 3
+
+
+@pytest.mark.parametrize(("symbol", "native"), [("BTC/USDT", "BTC_USDT"), ("BTC3L/USDT", "BTC3L_USDT")])
+def test_spelling_by_rule(symbol: str, native: str) -> None:
+    """Both spellings follow from each other."""
+    assert (Adapter.native(symbol), Adapter.unified(native)) == (native, symbol)
+
+
+@pytest.mark.parametrize("native", ["", "_", "USDT", "_USDT"])
+def test_what_cannot_be_spelled_stays(native: str) -> None:
+    """What is no pair keeps its own spelling."""
+    assert Adapter.unified(native) == native
