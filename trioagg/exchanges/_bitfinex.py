@@ -21,14 +21,17 @@ STEPS |= {"1D": 86400, "1W": 604800, "14D": 1209600, "1M": 2678400}  # seconds o
 SPELLED = {"1d": "1D", "1w": "1W", "14d": "14D"}
 INTERVALS = {theirs: ours for ours, theirs in SPELLED.items()}
 
-CANONICAL = dict(
-    pair.split("=")
-    for pair in (
-        "UST=USDT UDC=USDC TSD=TUSD EUT=EURT EUS=EURS TERRAUST=USTC DSH=DASH IOT=IOTA ALG=ALGO ATO=ATOM QTM=QTUM "
-        "MNA=MANA DAT=DATA STJ=STORJ SNG=SNGLS WBT=WBTC AMP=AMPL DOG=MDOGE BCHN=BCH BCHABC=XEC VSY=VSYS XCH=XCHF "
-        "EDO=PNT IDX=ID IQX=IQ LUNA=LUNC LUNA2=LUNA"
-    ).split()
-)
+CANONICAL = {
+    code: asset
+    for code, _, asset in (
+        pair.partition("=")
+        for pair in (
+            "UST=USDT UDC=USDC TSD=TUSD EUT=EURT EUS=EURS TERRAUST=USTC DSH=DASH IOT=IOTA ALG=ALGO ATO=ATOM QTM=QTUM "
+            "MNA=MANA DAT=DATA STJ=STORJ SNG=SNGLS WBT=WBTC AMP=AMPL DOG=MDOGE BCHN=BCH BCHABC=XEC VSY=VSYS XCH=XCHF "
+            "EDO=PNT IDX=ID IQX=IQ LUNA=LUNC LUNA2=LUNA"
+        ).split()
+    )
+}
 """House code → asset, for spelling a symbol that no instrument list told."""
 CODES = {asset: code for code, asset in CANONICAL.items()}
 FUTURE = "F0"  # ends both codes of a perpetual
