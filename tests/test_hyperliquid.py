@@ -157,7 +157,8 @@ def test_a_new_subscription_closes_no_candle() -> None:
 def test_the_connection_is_kept_alive() -> None:
     """Well within the minute of silence after which the server closes."""
     heartbeat = Adapter.heartbeat
-    assert heartbeat is not None and heartbeat.every < 50 and json.loads(heartbeat.text) == {"method": "ping"}
+    assert heartbeat is not None
+    assert heartbeat.every < 50 and json.loads(heartbeat.text) == {"method": "ping"}
     assert adapter().digest([b'{"channel":"pong"}'], 0) == []
 
 
