@@ -204,3 +204,18 @@ def wait_for_rows(database: Path, count: int) -> None:
         if ask(database, "SELECT count(*) FROM trades")[0][0] >= count:
             return
     raise TimeoutError(f"{count} trades never came")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_closed_standard_output_ends_nothing() -> None:
+    """A run goes on collecting without a reader; other commands say so in one line, or end quietly."""
+    with Path("/dev/full").open("w") as full:
+        words = command("run", "--simulated", "--duration", "0.5", "-d", "a.db")
+        run = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        show = subprocess.run(
+            command("show", "-d", "a.db"), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert run.returncode == 0 and "lost=0" in run.stderr and "Traceback" not in run.stderr
+    assert ids(Path("a.db"))
+    assert (show.returncode, len(show.stderr.splitlines())) == (1, 1), show.stderr

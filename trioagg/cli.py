@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -266,7 +267,12 @@ def init(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """The program: every mistake is one line on standard error, and never a traceback."""
-    sys.exit(_invoke(arguments))
+    code = _invoke(arguments)
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.exit(code)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
+    sys.exit(code)
 
 
 def _invoke(arguments: list[str] | None) -> int:
@@ -279,8 +285,9 @@ def _invoke(arguments: list[str] | None) -> int:
     except TrioaggError as error:
         return _complain(str(error), MISUSED if isinstance(error, SettingsError) else FAILED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
-        return DONE
+        return DONE  # the reader has seen enough
+    except OSError as error:
+        return _complain(f"{error.filename or 'standard output'}: {error.strerror or error}", FAILED)
 
 
 def _complain(message: str, code: int) -> int:

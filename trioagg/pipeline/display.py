@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ class Display:
     database: Path
     exchanges: Sequence[str]
     symbols: Sequence[str]
+    _unheard: bool = False
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
 
     async def repeat(self, every: float) -> None:
@@ -40,12 +40,16 @@ class Display:
 
     async def draw(self) -> None:
         """Draw once; a database that cannot be read now is told, and read again next time."""
+        if self._unheard:
+            return
         try:
             text = await trio.to_thread.run_sync(self._text, limiter=self._limiter)
+            print(text, flush=True)
         except StoreError as error:
             log.warning("no summary", reason=str(error))
-        else:
-            print(text, flush=True, file=sys.stdout)
+        except OSError as error:  # nobody reads any more; the collecting goes on
+            log.warning("no more summaries: standard output is closed", reason=error.strerror)
+            self._unheard = True
 
     def _text(self) -> str:
         with database(self.database) as db:

@@ -17,10 +17,10 @@ LINES = 10_000
 """Lines written at a time at the most."""
 
 
-async def record(outlet: Outlet[Captured], folder: Path, problems: list[str]) -> None:
+async def record(outlet: Outlet[Captured], folder: Path, failures: list[str]) -> None:
     """Write until the flow ends, then complete the files.
 
-    A folder that cannot be written to ends the recording, not the collecting; ``problems`` is told.
+    A folder that cannot be written to ends the recording, not the collecting; ``failures`` is told.
     """
     recorder = Recorder(folder)
     limiter = trio.CapacityLimiter(1)
@@ -32,10 +32,18 @@ async def record(outlet: Outlet[Captured], folder: Path, problems: list[str]) ->
         pass
     except StoreError as error:
         log.error("recording ended", reason=str(error))
-        problems.append(str(error))
+        failures.append(str(error))
         await _discard(outlet)
     finally:
+        _complete(recorder, failures)
+
+
+def _complete(recorder: Recorder, failures: list[str]) -> None:
+    try:
         recorder.close()
+    except StoreError as error:
+        log.error("a capture could not be completed", reason=str(error))
+        failures.append(str(error))
 
 
 async def _discard(outlet: Outlet[Captured]) -> None:

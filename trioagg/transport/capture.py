@@ -152,9 +152,16 @@ class Recorder:
             raise StoreError(f"{self.folder}: cannot record: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Complete every file."""
-        for exchange in list(self._parts):
-            self._complete(exchange)
+        """Complete every file.
+
+        Raises:
+            StoreError: one of them cannot be; it keeps the name of a part.
+        """
+        try:
+            for exchange in list(self._parts):
+                self._complete(exchange)
+        except OSError as error:
+            raise StoreError(f"{self.folder}: cannot record: {error.strerror or error}") from None
 
     def _part(self, captured: Captured) -> _Part:
         hour = captured.received // HOUR
