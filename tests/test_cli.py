@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,14 @@ def typed(words: list[str]) -> int:
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands run in an empty folder, without our settings in the environment."""
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands run in an empty folder, without our settings in the environment; a run's held signals are let go."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("TRIOAGG_")]:
         monkeypatch.delenv(name)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["run", "--log-level", "loud"], ["--log-level", "'loud'", "DEBUG"]),
         (["run", "--sink", "kafak://x"], ["--sink", "'kafak'", "sqlite"]),
         (["run", "--config", "none.ini"], ["none.ini", "No such file"]),
+        (["run", "--record", __file__], ["--record", "test_cli.py", "folder"]),
+        (["run", "-e", "binance", "-e", "krakn"], ["bad value 'krakn'", "kraken"]),
+        (["run", "-s", "\udcff/USDT"], ["--symbol", "udcff"]),
+        (["show", "-n", "99999999999999999999"], ["--limit", "'99999999999999999999'"]),
+        (["simulate", "--host", "a" * 300], ["--host"]),
         (["run", "--simulated", "--symbol", "BTC/USDX"], ["binance", "'BTC/USDX'", "BTC/USDT"]),
         (["rnu"], ["rnu", "run"]),
         ([], ["Missing command", "trioagg --help"]),
@@ -194,6 +203,20 @@ def test_a_signal_in_full_flow_loses_nothing(number: signal.Signals) -> None:
     rows = ask(Path("a.db"), "SELECT (SELECT count(*) FROM trades) + (SELECT count(*) FROM tickers)")
     assert rows == [(last["stored"],)] and last["received"] == last["stored"]
     assert "BTC/USDT" in out
+
+
+def test_a_signal_while_starting_is_a_clean_stop() -> None:
+    """However early it comes once the command is known: the account is told, and it is exit 0."""
+    codes = []
+    for patience in (0.25, 0.5, 2.0):
+        words = command("run", "--simulated", "--no-display", "-d", "a.db")
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as run:
+            time.sleep(patience)
+            run.send_signal(signal.SIGTERM)
+            _, err = run.communicate(timeout=10)
+        assert (run.returncode, "lost=0" in err) in ((0, True), (-signal.SIGTERM, False)), err
+        codes.append(run.returncode)
+    assert codes[-1] == 0
 
 
 def wait_for_rows(database: Path, count: int) -> None:

@@ -32,7 +32,7 @@ async def store(file: Path, *batches: list[Event]) -> None:
 
 
 async def test_a_hole_is_a_row_until_it_is_filled(tmp_path: Path) -> None:
-    """Exactly the missing ids, as text; filled ones name when, and one hole ends as one row."""
+    """Exactly the missing ids, as text; filled ones name when, never before it was noticed; one hole is one row."""
     file = tmp_path / "a.db"
 
     await store(file, trades(1, 2, 3), trades(7, 10))
@@ -40,8 +40,8 @@ async def test_a_hole_is_a_row_until_it_is_filled(tmp_path: Path) -> None:
 
     await store(file, trades(5), trades(6, 4), trades(8))
     assert ask(file, GAPS) == [
-        ("4", "6", 3, "not received", "filled", 6),
-        ("8", "8", 1, "not received", "filled", 8),
+        ("4", "6", 3, "not received", "filled", 10),
+        ("8", "8", 1, "not received", "filled", 10),
         ("9", "9", 1, "not received", "open", None),
     ]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import evolve
 from far_end import ask, far_end, ids, settings_for
 from structlog.testing import capture_logs
 
@@ -18,6 +19,7 @@ from trioagg.model import Channel
 from trioagg.pipeline.replay import Choice, replay
 from trioagg.pipeline.run import Job, run
 from trioagg.pipeline.tally import Outcome
+from trioagg.settings import Venue
 from trioagg.sinks.sqlite import url_of
 from trioagg.store import database, rows
 
@@ -213,6 +215,25 @@ async def test_a_capture_of_a_run_replays_into_the_same_rows(tmp_path: Path) -> 
         assert ask(one, sql) == ask(two, sql)
     assert first.tally.stored == stored(one)
     assert (again.tally.stored, again.tally.duplicates) == (0, first.tally.stored)
+
+
+async def test_a_capture_through_a_prefix_replays_too(tmp_path: Path) -> None:
+    """A proxy's path before the exchange's own does no harm; the instruments come from the list in the capture."""
+    one, two, folder = tmp_path / "one.db", tmp_path / "two.db", tmp_path / "raw"
+    async with far_end() as urls:
+        plain = settings_for(urls, one)
+        prefixed = Venue(rest_url=f"{urls.rest}/binance", ws_url=f"{urls.ws}/binance", min_delay=0.0)
+        await run(Job(evolve(plain, venues={"binance": prefixed}), duration=0.5, record=folder))
+        into = settings_for(urls, two)
+    outcome = await replay(sorted(folder.iterdir()), into, choice=Choice(), progress=lambda count: None)
+
+    assert outcome.tally.quarantined == 0
+    for view in ("trades", "tickers", "instruments"):
+        assert (
+            ask(one, f"SELECT * FROM {view} ORDER BY 1, 2, 3, 4")
+            == ask(two, f"SELECT * FROM {view} ORDER BY 1, 2, 3, 4")
+            != []
+        )
 
 
 async def test_a_replay_narrowed_keeps_what_was_chosen(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import structlog
 import trio
 from structlog.testing import capture_logs
 
-from trioagg.errors import LinkError, RateLimited
+from trioagg.errors import LinkError, RateLimited, Retired
 from trioagg.pipeline.supervise import supervise
 from trioagg.transport.backoff import Attempts, Backoff
 
@@ -95,6 +95,17 @@ async def test_a_refusal_with_a_time_is_honoured(autojump_clock: trio.testing.Mo
         raise RateLimited("too many connections", 30)
 
     assert await starts(refuse, 31) == [0, 30]
+
+
+async def test_an_announced_end_is_followed_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """Unless the connection lasted so briefly that it would go round and round."""
+    lives = iter([100.0, 100.0, 1.0, 0.0])
+
+    async def live() -> None:
+        await trio.sleep(next(lives, 1000.0))
+        raise Retired("the exchange announced its shutdown")
+
+    assert await starts(live, 300) == [0, 100, 200, 202, 204]
 
 
 async def test_the_hint_is_told_once(autojump_clock: trio.testing.MockClock) -> None:

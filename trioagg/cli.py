@@ -111,6 +111,7 @@ def run(
     Ends cleanly on Ctrl-C, SIGTERM, or after the duration: everything received is stored first. A second signal stops
     at once.
     """
+    _hold_signals()
     from trioagg.settings import number
 
     lasting = _value("--duration", duration, number(float, least=0))
@@ -130,6 +131,8 @@ def run(
     from trioagg.pipeline.run import Job
     from trioagg.pipeline.run import run as collect
 
+    if record is not None and record.exists() and not record.is_dir():
+        raise SettingsError(f"--record: bad value {str(record)!r}: must be a folder")
     job = Job(settings, simulated=simulated, duration=lasting, record=record, display=display)
     collect_less_garbage()
     _end(trio.run(collect, job))
@@ -153,7 +156,7 @@ def show(
     from trioagg.settings import number
     from trioagg.views import show as view
 
-    rows = _value("--limit", limit, number(int, least=1))
+    rows = _value("--limit", limit, number(int, least=1, most=1_000_000_000))
     path = Path(_settings(config, database=("--database", database)).run.database)
     chosen = {"exchanges": exchange or (), "symbols": [name.upper() for name in symbol or ()]}
     if follow:
@@ -187,6 +190,7 @@ def replay(
     config: Config = None,
 ) -> None:
     """Store what raw captures hold; the same again adds nothing."""
+    _hold_signals()
     import trio
 
     from trioagg.pipeline.replay import Choice
@@ -284,8 +288,6 @@ def _invoke(arguments: list[str] | None) -> int:
         return _complain("interrupted", FAILED)
     except TrioaggError as error:
         return _complain(str(error), MISUSED if isinstance(error, SettingsError) else FAILED)
-    except BrokenPipeError:
-        return DONE  # the reader has seen enough
     except OSError as error:
         return _complain(f"{error.filename or 'standard output'}: {error.strerror or error}", FAILED)
 
@@ -322,8 +324,16 @@ def _settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
     settings = load(file=config, environment=os.environ, flags=given)
     logs.configure(level=settings.run.log_level, style=settings.run.log_format)
     for name in unknown_variables(os.environ):
-        print(f"trioagg: warning: {name} sets nothing: no such section", file=sys.stderr)
+        logs.log.warning("a variable sets nothing: no such section", name=name)
     return settings
+
+
+def _hold_signals() -> None:
+    """Keep signals back until the run listens for them, and once it is over, so that none ends it untidily."""
+    import signal
+
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
 
 
 def collect_less_garbage() -> None:

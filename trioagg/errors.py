@@ -6,6 +6,7 @@ TrioaggError
  ├─ SinkError          a batch could not be made durable now: offer the same batch again
  ├─ WireError          the exchange said something impossible: quarantine the frame, keep the feed
  └─ LinkError          the link to an exchange failed: back off, connect again
+     ├─ Retired        it announced that it will close this connection: connect again at once
      ├─ RateLimited    it asked us to wait: do not ask before ``retry_after`` seconds have passed
      └─ Rejected       it answered this one request with "no": asking again changes nothing
 
@@ -40,6 +41,10 @@ class WireError(TrioaggError):
 
 class LinkError(TrioaggError):
     """A connection or request that failed for a reason that may pass."""
+
+
+class Retired(LinkError):
+    """The exchange announced the end of a connection that was well."""
 
 
 class RateLimited(LinkError):

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import structlog
 from structlog.typing import Processor
 
+log = structlog.get_logger("trioagg")
+
 QUIET = ("httpx", "httpcore", "trio-websocket", "hpack", "asyncio")
 """Libraries that are heard from WARNING on only: they log every request, with its secrets, or every frame."""
 

@@ -23,6 +23,7 @@ from trioagg.model import Channel
 
 PREFIX = "TRIOAGG_"
 DEFAULT_FILE = "settings.ini"
+LONGEST = 1_000_000  # characters of a settings file that are read: a device has no end
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("console", "json")
 CANDLES = ("1m", "5m", "15m", "1h", "4h", "1d")
@@ -63,9 +64,24 @@ def many(parse: Parse) -> Parse:
         words = [word.strip() for word in text.split(",") if word.strip()]
         if not words:
             raise ValueError("must name at least one")
-        return tuple(dict.fromkeys(parse(word) for word in words))
+        return tuple(dict.fromkeys(_each(parse, word) for word in words))
 
     return parse_all
+
+
+class _BadWord(ValueError):
+    """One bad word of a list; ``word`` is it."""
+
+    def __init__(self, word: str, reason: str) -> None:
+        super().__init__(reason)
+        self.word = word
+
+
+def _each(parse: Parse, word: str) -> Any:
+    try:
+        return parse(word)
+    except ValueError as error:
+        raise _BadWord(word, str(error)) from None
 
 
 def optional_many(parse: Parse) -> Parse:
@@ -93,7 +109,8 @@ def symbol(text: str) -> str:
     """A unified symbol: BTC/USDT, BTC/USDT:USDT."""
     pair, _, settle = text.upper().partition(":")
     base, slash, quote = pair.partition("/")
-    if not (base and slash and quote) or (":" in text and not settle) or "/" in quote + settle or " " in text:
+    broken = not (base and slash and quote) or (":" in text and not settle) or "/" in quote + settle
+    if broken or " " in text or not text.isprintable():
         raise ValueError("must look like BTC/USDT, or BTC/USDT:USDT for a perpetual")
     return text.upper()
 
@@ -122,6 +139,8 @@ def word(text: str) -> str:
     """Any text but none."""
     if not text:
         raise ValueError("must not be empty")
+    if not text.isprintable():
+        raise ValueError("must not hold control characters")
     return text
 
 
@@ -270,7 +289,8 @@ def _from_file(file: Path | None) -> Values:
         return {}
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",), default_section="")
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        with path.open(encoding="utf-8") as lines:
+            parser.read_string(lines.read(LONGEST), source=str(path))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
     except (configparser.Error, UnicodeDecodeError) as error:
@@ -286,6 +306,8 @@ def _from_file(file: Path | None) -> Values:
 def _from_environment(environment: Mapping[str, str]) -> Values:
     values: Values = {}
     for name, text in environment.items():
+        if name.startswith(PREFIX + "EXCHANGE_") and not _split(name):
+            raise SettingsError(f"{name}: unknown exchange; known: {', '.join(exchanges.names())}")
         if name.startswith(PREFIX) and (place := _split(name)):
             values.setdefault(place[0], {})[place[1]] = (text, name)
     return values
@@ -320,5 +342,6 @@ def _record(section: str, kind: type[Record], values: Mapping[str, tuple[str, st
         try:
             parsed[name] = fields[name].metadata["parse"](text.strip())
         except ValueError as error:
-            raise SettingsError(f"{where}: bad value {text.strip()!r}: {error}") from None
+            bad = error.word if isinstance(error, _BadWord) else text.strip()
+            raise SettingsError(f"{where}: bad value {bad!r}: {error}") from None
     return kind(**parsed)

@@ -89,7 +89,9 @@ class Continuity:
         return gap
 
     def _fill(self, gap: Gap, run: Run, at: Nanos) -> Gap:
-        filled = evolve(gap, parts=tuple(_joined([piece for part in gap.parts for piece in _cut(part, run, at)])))
+        filled = evolve(
+            gap, parts=tuple(_joined([piece for part in gap.parts for piece in _cut(part, run, max(at, gap.detected))]))
+        )
         self.open[self.open.index(gap)] = filled
         return filled
 

@@ -100,9 +100,9 @@ class Feeds:
             while True:
                 try:
                     return await self._list()
-                except RateLimited:
-                    continue
-                except Rejected as error:
+                except RateLimited as error:
+                    log.warning("asked to wait before the instrument list", reason=str(error))
+                except (Rejected, WireError) as error:
                     log.warning("no instrument list; going on with symbols as spelled", reason=str(error))
                     return None
                 except TrioaggError as error:

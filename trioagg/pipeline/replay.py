@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from itertools import islice
@@ -15,13 +16,27 @@ from attrs import define, evolve, field, frozen
 from trioagg import exchanges
 from trioagg.errors import RateLimited
 from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch
-from trioagg.model import Book, Candle, Channel, Event, Funding, Liquidation, OpenInterest, Quarantined, Ticker, Trade
+from trioagg.model import (
+    Book,
+    Candle,
+    Channel,
+    Event,
+    Funding,
+    Instrument,
+    Liquidation,
+    OpenInterest,
+    Quarantined,
+    Ticker,
+    Trade,
+)
 from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.storing import Causes, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings
+from trioagg.sinks import Sink
+from trioagg.store import database, rows
 from trioagg.transport.capture import Captured, Torn, read
 from trioagg.transport.frames import Frames
 
@@ -75,11 +90,13 @@ async def replay(files: Sequence[Path], settings: Settings, *, choice: Choice, p
     outcome = Outcome()
     async with stopping() as stop:
         with stop.everything:
-            stores = open_sinks(settings.run)
-            async with stores as opened, storing(opened, settings, outcome, causes=CAUSES) as producing:
-                producing.intake.keep = choice.keeps
-                with stop.receiving:
-                    await _play(files, Player(producing.intake, choice, outcome), progress)
+            async with open_sinks(settings.run) as stores:
+                async with storing(stores, settings, outcome, causes=CAUSES) as producing:
+                    producing.intake.keep = choice.keeps
+                    player = Player(producing.intake, choice, outcome)
+                    with stop.receiving:
+                        await _play(files, player, progress)
+                await _describe(player, Path(settings.run.database), stores.values())
         account(outcome, Path(settings.run.database))
     if stop.receiving.cancelled_caught:
         outcome.failures.append("stopped before the end of the captures")
@@ -93,6 +110,15 @@ async def _play(files: Sequence[Path], player: Player, progress: Progress) -> No
                 player.play(batch)
                 progress(len(batch))
                 await player.intake.room()
+
+
+async def _describe(player: Player, path: Path, stores: Iterable[Sink]) -> None:
+    """Keep what the captures' instrument lists told of the markets that are stored."""
+    with database(path) as db:
+        there = {(row["exchange"], row["symbol"]) for row in rows(db, "instruments", limit=sys.maxsize)}
+    told = [item for item in player.listed() if (item.exchange, item.symbol) in there]
+    for store in stores:
+        await store.describe(told)
 
 
 def _next(lines: Iterable[Captured | Torn]) -> list[Captured | Torn]:
@@ -117,6 +143,10 @@ class Player:
                 log.warning("unreadable line passed over", where=line.where, reason=line.reason)
             elif not self.choice.exchanges or line.exchange in self.choice.exchanges:
                 self._line(line)
+
+    def listed(self) -> list[Instrument]:
+        """The instruments that the captures told of."""
+        return [instrument for feed in self._feeds.values() for instrument in feed.instruments]
 
     def _line(self, line: Captured) -> None:
         if line.exchange not in exchanges.names():

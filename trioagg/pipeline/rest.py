@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import structlog
 from attrs import evolve, frozen
 
@@ -38,12 +40,17 @@ class Rest:
         Raises:
             LinkError: it failed as often as the settings allow.
         """
-        url = (self.base or fetch.host or self.adapter.rest_url) + fetch.path
+        base = self.base or fetch.host or self.adapter.rest_url
+        url = base + fetch.path
         policy = evolve(self._policy, attempts=attempts) if attempts else self._policy
         answer = await self._http.fetch(
             url, gate=self._gate, weight=fetch.weight, body=fetch.body, policy=policy, on_retry=_tell
         )
-        return Captured(self.adapter.name, self._stamps.take(), url, answer.body)
+        host = urlsplit(base)
+        source = (
+            f"{host.scheme}://{host.netloc}{fetch.path}"  # without a user's prefix, so that a replay knows the path
+        )
+        return Captured(self.adapter.name, self._stamps.take(), source, answer.body)
 
     async def converse(self, adapter: Exchange, fetch: Fetch, intake: Intake) -> list[Action]:
         """Ask, and give the answer to the adapter through the intake.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 import trio
@@ -40,7 +40,7 @@ async def stopping() -> AsyncIterator[Stop]:
         if threading.current_thread() is not threading.main_thread():
             yield stop
             return
-        with trio.open_signal_receiver(*_signals()) as signals:
+        with trio.open_signal_receiver(*_signals()) as signals, _released():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_obey, signals, stop)
                 yield stop
@@ -56,6 +56,19 @@ async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
         else:
             log.info("stopping: storing what was received", signal=name)
             stop.receiving.cancel()
+
+
+@contextmanager
+def _released() -> Iterator[None]:
+    """Let signals through that were held back until now, and hold them again afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _signals() -> list[signal.Signals]:

@@ -9,7 +9,7 @@ import structlog
 import trio
 from attrs import frozen
 
-from trioagg.errors import LinkError
+from trioagg.errors import LinkError, Retired
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Refused, Retire, Send
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
@@ -104,7 +104,7 @@ class _Connection:
                 case Ack(what):
                     log.debug("acknowledged", what=what)
                 case Retire(reason):
-                    raise LinkError(reason)
+                    raise Retired(reason)
 
     async def _fetch(self, fetch: Fetch) -> None:
         self.act(await self.stream.rest.converse(self.adapter, fetch, self.stream.intake))

@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 import trio
 
-from trioagg.errors import LinkError, first
+from trioagg.errors import LinkError, Retired, first
 from trioagg.transport.backoff import Attempts
 
 log = structlog.get_logger(__name__)
+
+BRIEF = 10.0
+"""Seconds that a connection must have lasted to be followed by the next at once when the exchange retires it."""
 
 
 async def supervise(
@@ -27,17 +30,18 @@ async def supervise(
     """
     while True:
         began = trio.current_time()
-        reason, silence = "ended", 0.0
+        reason, silence, retired = "ended", 0.0, False
         try:
             await live()
         except* LinkError as group:
             error = first(group)
             reason, silence = str(error), getattr(error, "retry_after", 0.0)
+            retired = isinstance(error, Retired)
         except* Exception as group:
             reason = "a bug in this feed"
             log.error("a feed failed on a bug; it alone is restarted", exc_info=first(group))
         lasted = trio.current_time() - began
-        delay = max(attempts.failed(lasted), silence)
+        delay = 0.0 if retired and lasted > BRIEF else max(attempts.failed(lasted), silence)
         told = {} if lasted >= attempts.healthy else hint()
         log.warning("connecting again", reason=reason, after=f"{lasted:.1f} s", wait=f"{delay:.1f} s", **told)
         await trio.sleep(delay)

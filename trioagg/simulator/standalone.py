@@ -36,8 +36,9 @@ async def serve_until_signal(
         async with trio.open_nursery() as nursery:
             try:
                 started = await nursery.start(partial(play, capture=str(capture) if capture else None))
-            except OSError as error:
-                raise SettingsError(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}") from None
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or "no such host"
+                raise SettingsError(f"--host, --port: cannot listen on {host[:80]!r}, {port}: {reason}") from None
             for name, urls in started.items():
                 print(f"{name} REST {urls.rest} WebSocket {urls.ws}", flush=True)
             await anext(aiter(signals))
