@@ -94,7 +94,15 @@ def test_a_missing_config_and_an_unknown_variable_are_told(tmp_path: Path) -> No
         load(file=tmp_path / "none.ini", environment={})
     with pytest.raises(SettingsError, match=r"TRIOAGG_RUN_INTERVALL.*did you mean interval"):
         load(environment={"TRIOAGG_RUN_INTERVALL": "5"})
-    assert unknown_variables({"TRIOAGG_RNU_INTERVAL": "5", "TRIOAGG_RUN_INTERVAL": "5"}) == ["TRIOAGG_RNU_INTERVAL"]
+    with pytest.raises(
+        SettingsError, match=r"TRIOAGG_RNU_INTERVAL: unknown setting; did you mean TRIOAGG_RUN_INTERVAL"
+    ):
+        load(environment={"TRIOAGG_RNU_INTERVAL": "5"})
+    with pytest.raises(SettingsError, match=r"TRIOAGG_EXCHANGE_KRAKN_WS_URL: unknown exchange; known: binance, "):
+        load(environment={"TRIOAGG_EXCHANGE_KRAKN_WS_URL": "ws://x"})
+    somebody_else_s = {"TRIOAGG_HOME": "x", "TRIOAGG_RUN_INTERVAL": "5"}
+    assert load(environment=somebody_else_s).run.interval == 5
+    assert unknown_variables(somebody_else_s) == ["TRIOAGG_HOME"]
 
 
 def test_the_template_holds_every_key_with_its_default(tmp_path: Path) -> None:

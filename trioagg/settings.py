@@ -306,9 +306,9 @@ def _from_file(file: Path | None) -> Values:
 def _from_environment(environment: Mapping[str, str]) -> Values:
     values: Values = {}
     for name, text in environment.items():
-        if name.startswith(PREFIX + "EXCHANGE_") and not _split(name):
-            raise SettingsError(f"{name}: unknown exchange; known: {', '.join(exchanges.names())}")
-        if name.startswith(PREFIX) and (place := _split(name)):
+        if name.startswith(PREFIX) and not _split(name):
+            _check_variable(name)
+        elif name.startswith(PREFIX) and (place := _split(name)):
             values.setdefault(place[0], {})[place[1]] = (text, name)
     return values
 
@@ -322,6 +322,17 @@ def _split(name: str) -> tuple[str, str] | None:
         if rest.startswith(start):
             return section, rest.removeprefix(start)
     return None
+
+
+def _check_variable(name: str) -> None:
+    """Refuse a variable that is nearly one of ours; others may be somebody else's."""
+    if name.startswith(PREFIX + "EXCHANGE_"):
+        raise SettingsError(f"{name}: unknown exchange; known: {', '.join(exchanges.names())}")
+    known = [
+        f"{PREFIX}{section}_{item.name}".upper() for section, kind in SECTIONS.items() for item in attrs.fields(kind)
+    ]
+    if close := difflib.get_close_matches(name, known, n=1, cutoff=0.88):
+        raise SettingsError(f"{name}: unknown setting; did you mean {close[0]}?")
 
 
 def _check_section(section: str, where: str) -> None:
