@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
 from trioagg.errors import WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
 from trioagg.model import Instrument, Nanos, TradeId
 
-EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 LATEST = 9_000_000_000_000_000_000  # ns: the year 2255
 
 FRAMES = {name: name for name in ("1m", "5m", "15m", "30m", "1h", "2h", "4h", "12h", "1M")}

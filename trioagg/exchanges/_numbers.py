@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
 from trioagg.errors import WireError
 
 SMALLEST = Decimal("1e-40")
 LARGEST = Decimal("1e40")
 """No market quotes outside these; beyond lies only nonsense such as ``1e999999``, whose digits alone fill a disk."""
+
+
+EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
+"""Turns a number of contracts into an amount, and refuses to round."""
 
 
 def positive(*numbers: Decimal) -> None:

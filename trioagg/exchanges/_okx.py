@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._numbers import EXACT, positive, quantities
 from trioagg.model import Instrument, Side
-
-EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 
 BARS = {name: name for name in ("1s", "1m", "3m", "5m", "15m", "30m")}
 BARS |= {"1h": "1H", "2h": "2H", "4h": "4H", "6h": "6Hutc", "12h": "12Hutc"}

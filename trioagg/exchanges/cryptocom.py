@@ -41,8 +41,8 @@ from trioagg.exchanges import (
     Subscription,
     _cryptocom,
 )
-from trioagg.exchanges._cryptocom import EXACT, Bar, Deal, Frame, Result, sized
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._cryptocom import Bar, Deal, Frame, Result, sized
+from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
 from trioagg.model import Candle, Channel, Funding, Instrument, Nanos, OpenInterest, Side, Ticker, Trade
 
 PER_MESSAGE = 100  # channels in one subscription

@@ -45,8 +45,8 @@ from trioagg.exchanges import (
     Subscription,
     _okx,
 )
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._okx import EXACT, INTERVALS, Arg, number
+from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._okx import INTERVALS, Arg, number
 from trioagg.model import Candle, Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker, Trade
 
 PER_MESSAGE = 100  # arguments in one subscription; 64 KB are allowed
