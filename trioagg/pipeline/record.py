@@ -24,17 +24,22 @@ async def record(outlet: Outlet[Captured], folder: Path, failures: list[str]) ->
     """
     recorder = Recorder(folder)
     limiter = trio.CapacityLimiter(1)
+    lines: list[Captured] = []
     try:
         while True:
             lines = await outlet.take(LINES)
             await trio.to_thread.run_sync(recorder.write, lines, limiter=limiter)
+            lines = []
     except trio.EndOfChannel:
         pass
     except StoreError as error:
         log.error("recording ended", reason=str(error))
         failures.append(str(error))
+        lines = []
         await _discard(outlet)
     finally:
+        if unwritten := len(lines) + outlet.gauge.waiting:
+            failures.append(f"{unwritten} lines were not written to {folder}")
         _complete(recorder, failures)
 
 

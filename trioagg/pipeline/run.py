@@ -7,8 +7,7 @@
         ├── simulator             with --simulated only: the far end, in the same process
         ├── display
         └── writers               one task per sink, and the recorder
-            └── producers
-                └── feeds         one task per exchange; each holds its pollers and its streams under supervisors
+            └── feeds             one task per exchange; each holds its pollers and its streams under supervisors
 
 Stopping is the tree itself: when the feeds end, by signal, duration or error, the flows are closed; the writers
 store what is in them and return; then nothing is left that the root waits for.

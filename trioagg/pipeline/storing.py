@@ -1,4 +1,4 @@
-"""The writers' nursery around the producers': what both a run and a replay stand in."""
+"""The writers' nursery around those who produce: what both a run and a replay stand in."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def open_sinks(run: Run) -> AsyncIterator[dict[str, Sink]]:
 async def storing(
     stores: dict[str, Sink], settings: Settings, outcome: Outcome, *, causes: Causes, folder: Path | None = None
 ) -> AsyncIterator[Producing]:
-    """Nurseries for those who produce, inside one for those who store.
+    """A scope for those who produce, inside the nursery of those who store.
 
     When the producers have ended, the flows are closed, and the writers store what is in them; what they cannot store
     in time is counted as lost. A database that takes nothing any more ends the producers; another sink loses alone.
@@ -77,12 +77,12 @@ async def storing(
     outcome.beside = {url: Tally() for url in others}
     tallies = {database: outcome.tally, **outcome.beside}
     async with trio.open_nursery() as writers:
-        async with trio.open_nursery() as producers:
+        with trio.CancelScope() as producers:
             inlets: list[Inlet[Event]] = []
             for url, store in stores.items():
                 inlet, outlet = flow(url, settings.buffers.channel)
                 ledger = Ledger(store, cause=causes.within, first_cause=causes.before)
-                ends = producers.cancel_scope.cancel if url == database else _nothing
+                ends = producers.cancel if url == database else _nothing
                 writer = Writer(outlet, store, ledger, tallies[url], settings.buffers, dead=ends)
                 writers.start_soon(writer.run)
                 inlets.append(inlet)
@@ -97,7 +97,7 @@ def _nothing() -> None:
     """A sink beside the database died: the others go on."""
 
 
-def _recording(writers: trio.Nursery, folder: Path, capacity: int, problems: list[str]) -> Inlet[Captured]:
+def _recording(writers: trio.Nursery, folder: Path, capacity: int, failures: list[str]) -> Inlet[Captured]:
     inlet, outlet = flow("recorder", capacity)
-    writers.start_soon(record, outlet, folder, problems)
+    writers.start_soon(record, outlet, folder, failures)
     return inlet
