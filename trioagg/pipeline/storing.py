@@ -76,18 +76,19 @@ async def storing(
     database, *others = stores
     outcome.beside = {url: Tally() for url in others}
     tallies = {database: outcome.tally, **outcome.beside}
+    producers = trio.CancelScope()
     async with trio.open_nursery() as writers:
-        with trio.CancelScope() as producers:
-            inlets: list[Inlet[Event]] = []
-            for url, store in stores.items():
-                inlet, outlet = flow(url, settings.buffers.channel)
-                ledger = Ledger(store, cause=causes.within, first_cause=causes.before)
-                ends = producers.cancel if url == database else _nothing
-                writer = Writer(outlet, store, ledger, tallies[url], settings.buffers, dead=ends)
-                writers.start_soon(writer.run)
-                inlets.append(inlet)
-            captures = _recording(writers, folder, settings.buffers.channel, outcome.failures) if folder else None
-            intake = Intake(outcome.tally, inlets, captures)
+        inlets: list[Inlet[Event]] = []
+        for url, store in stores.items():
+            inlet, outlet = flow(url, settings.buffers.channel)
+            ledger = Ledger(store, cause=causes.within, first_cause=causes.before)
+            ends = producers.cancel if url == database else _nothing
+            writer = Writer(outlet, store, ledger, tallies[url], settings.buffers, dead=ends)
+            writers.start_soon(writer.run)
+            inlets.append(inlet)
+        captures = _recording(writers, folder, settings.buffers.channel, outcome.failures) if folder else None
+        intake = Intake(outcome.tally, inlets, captures)
+        with producers:
             yield Producing(intake, stores[database].describe)
         intake.close()
         writers.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
