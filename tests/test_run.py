@@ -168,7 +168,7 @@ async def test_a_channel_that_nobody_offers_is_refused(tmp_path: Path) -> None:
     """Before anything is opened."""
     async with far_end() as urls:
         with pytest.raises(
-            SettingsError, match="--channel: binance does not offer 'funding'; known: candles, ticker, trades"
+            SettingsError, match="--channel: binance does not offer 'funding'; known: book, candles, ticker, trades"
         ):
             await run(Job(settings_for(urls, tmp_path / "a.db", channels=(Channel.FUNDING,))))
 

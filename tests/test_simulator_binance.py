@@ -11,6 +11,7 @@ import pytest
 from trioagg.errors import SettingsError
 from trioagg.simulator import Hangup, Request, load
 from trioagg.simulator.market import Market
+from trioagg.simulator.server import serve
 
 NOW = 1_772_445_600_000_000_000
 SECOND = 10**9
@@ -244,10 +245,10 @@ def test_paths() -> None:
     assert binance.session("/nope") is None
 
 
-def test_only_spot_symbols() -> None:
+async def test_only_spot_symbols() -> None:
     """A perpetual is refused in one line that names it."""
-    load("binance").check("BTC/USDT")
+    assert load("binance").lists("BTC/USDT") and not load("binance").lists("BTC/USDT:USDT")
     with pytest.raises(SettingsError, match="BTC/USDT:USDT"):
-        load("binance").check("BTC/USDT:USDT")
+        await serve(symbols=["BTC/USDT:USDT"])
     with pytest.raises(SettingsError, match=r"'binanse'.*binance"):
         load("binanse")

@@ -15,18 +15,20 @@ from trioagg.errors import SettingsError, StoreError
 from trioagg.model import (
     Book,
     Candle,
+    Delta,
     Event,
     Funding,
     Liquidation,
     OpenInterest,
     Quarantined,
+    Quote,
     Ticker,
     Trade,
     TradeId,
 )
 from trioagg.store import (
     COLUMNS,
-    Quote,
+    Look,
     Writer,
     connect,
     database,
@@ -66,18 +68,20 @@ def candle(number: int, *, interval: str = "1m", received: int = T0, closed: boo
 
 
 def derived(received: int, market: str = "binance BTC/USDT") -> list[Event]:
-    """A book and one of each kind that only derivatives have."""
+    """A book, what comes with it, and one of each kind that only derivatives have."""
     exchange, symbol = market.split()
     one, two = Decimal("1.0"), Decimal("2.50")
     return [
         Book(exchange, symbol, ((one, two),), ((two, one), (Decimal(3), one)), None, received),
+        Quote(exchange, symbol, one, two, None, None, None, received),
+        Delta(exchange, symbol, ((one, Decimal(0)),), (), whole=False, timestamp=T0, received=received),
         Funding(exchange, symbol, Decimal("-0.00010"), None, two, T0 + 1, None, received),
         OpenInterest(exchange, symbol, two, T0, received),
         Liquidation(exchange, symbol, "sell", one, two, None, received),
     ]
 
 
-DERIVED = ("book", "funding", "open_interest", "liquidations")
+DERIVED = ("book", "quotes", "deltas", "funding", "open_interest", "liquidations")
 
 
 @pytest.fixture
@@ -262,7 +266,7 @@ def test_a_summary(writer: Writer, db: Database) -> None:
     tickers = [ticker(T0 + n * SECOND // 10, last="100.0") for n in range(20)]
     writer.write([*tickers, trade(1, price="100.25", received=T0 + SECOND), ticker(T0, market="okx A/B", last=None)])
     one, other = summary(db, now=T0 + 2 * SECOND)
-    assert one == Quote(
+    assert one == Look(
         exchange="binance",
         symbol="BTC/USDT",
         last=Decimal("100.25"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from trioagg.store import COLUMNS, Quote
+from trioagg.store import COLUMNS, Look
 from trioagg.views.table import TIMES, render, summary_table
 
 T0 = 1_723_161_253_937_085_768
@@ -84,7 +84,7 @@ def test_times_are_known_columns() -> None:
 
 def test_the_summary() -> None:
     """One aligned line per market, without zeros that carry nothing, dashes for what is not known."""
-    full = Quote(
+    full = Look(
         exchange="binance",
         symbol="BTC/USDT",
         last=Decimal("61234.50000000"),
@@ -95,7 +95,7 @@ def test_the_summary() -> None:
         rate=1234.56,
         received=T0,
     )
-    bare = Quote("okx", "A/B", None, None, Decimal(100), None, None, 0.0, T0 + 5)
+    bare = Look("okx", "A/B", None, None, Decimal(100), None, None, 0.0, T0 + 5)
     head, *lines = summary_table([full, bare], now=T0 + 1_500_000_000).splitlines()
     assert head.split("  ")[0] == "exchange"
     assert [line.split() for line in lines] == [

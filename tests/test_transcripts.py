@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trioagg import exchanges
 from trioagg.exchanges import Board, Connect, Exchange, Feed, Fetch, Output, Send, Subscription
-from trioagg.model import Candle, Channel, Instrument, Quarantined, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Instrument, Quarantined, Ticker, Trade
 from trioagg.simulator.transcript import Step, Transcript, describe, load
 
 SECOND = 1_000_000_000
@@ -70,7 +70,9 @@ def test_every_incoming_line_means_what_the_transcript_says(name: str) -> None:
             assert out[0].payload == step.text.encode()
         else:
             assert [describe(item) for item in out] == step.meaning, f"line {step.line}"
-            assert all(item.received == number * SECOND for item in out if isinstance(item, Trade | Ticker | Candle))
+            assert all(
+                item.received == number * SECOND for item in out if isinstance(item, Trade | Ticker | Candle | Book)
+            )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -54,6 +54,8 @@ class Kind(StrEnum):
     TRADES = "trades"
     CANDLES = "candles"
     BOOK = "book"
+    QUOTES = "quotes"
+    DELTAS = "deltas"
     FUNDING = "funding"
     OPEN_INTEREST = "open_interest"
     LIQUIDATIONS = "liquidations"

@@ -8,6 +8,7 @@ frozen, since a frozen one costs three times as much to make; nobody changes one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
@@ -127,6 +128,44 @@ class Book:
     symbol: str
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
+    timestamp: Nanos | None
+    received: Nanos
+
+
+@define
+class Quote:
+    """The best bid and ask of an order book, told when either of them changed; None where a side is empty.
+
+    Attributes:
+        bid, ask: prices in the quote currency.
+        bid_size, ask_size: what stands there, as ``Trade.amount``.
+        timestamp: the matching engine's time, nanoseconds UTC; None where the exchange sends none.
+    """
+
+    exchange: str
+    symbol: str
+    bid: Decimal | None
+    bid_size: Decimal | None
+    ask: Decimal | None
+    ask_size: Decimal | None
+    timestamp: Nanos | None
+    received: Nanos
+
+
+@define
+class Delta:
+    """What one message told of an order book, as it came: the levels that changed, or with ``whole`` all of them.
+
+    Attributes:
+        bids, asks: in the exchange's order; an amount of 0 takes its level away.
+        whole: they take the place of everything before.
+    """
+
+    exchange: str
+    symbol: str
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    whole: bool
     timestamp: Nanos | None
     received: Nanos
 
@@ -272,5 +311,18 @@ class Gap:
         return sum(part.last - part.first + 1 for part in self.parts if part.status == "open")
 
 
-Event = Trade | Ticker | Candle | Book | Funding | OpenInterest | Liquidation | Quarantined
+Event = Trade | Ticker | Candle | Book | Quote | Delta | Funding | OpenInterest | Liquidation | Quarantined
 """What flows from the feeds to the sinks."""
+
+CHANNELS: Mapping[type, Channel] = {
+    Trade: Channel.TRADES,
+    Ticker: Channel.TICKER,
+    Candle: Channel.CANDLES,
+    Book: Channel.BOOK,
+    Quote: Channel.BOOK,
+    Delta: Channel.BOOK,
+    Funding: Channel.FUNDING,
+    OpenInterest: Channel.OPEN_INTEREST,
+    Liquidation: Channel.LIQUIDATIONS,
+}
+"""The kind of an event → the channel that brings it."""

@@ -11,7 +11,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import attrs
@@ -19,6 +19,7 @@ from attrs import field, frozen
 
 from trioagg import exchanges
 from trioagg.errors import SettingsError
+from trioagg.exchanges import BookPlan, Kept
 from trioagg.model import Channel
 
 PREFIX = "TRIOAGG_"
@@ -160,7 +161,7 @@ class Run:
     channels: tuple[Channel, ...] = key(
         many(lambda text: Channel(one_of(Channel)(text))),
         (Channel.TRADES, Channel.TICKER),
-        "trades, ticker, candles, funding, open_interest, liquidations",
+        "trades, ticker, candles, book, funding, open_interest, liquidations",
     )
     interval: float = key(
         number(float, least=0.1), 5.0, "seconds between REST polls (tickers are polled beside their stream)"
@@ -177,6 +178,24 @@ class Run:
     drain_timeout: float = key(number(float, least=0), 8.0, "seconds that a stop may take to store what was received")
     log_level: str = key(one_of(LEVELS), "INFO", "DEBUG, INFO, WARNING or ERROR")
     log_format: str = key(one_of(FORMATS), "console", "console or json")
+
+
+@frozen
+class Books:
+    """What is kept of order books."""
+
+    levels: int = key(number(int, least=1, most=1000), 20, "best levels of a side in a snapshot")
+    period: float = key(number(float, least=0.01), 1.0, "seconds between snapshots of a market")
+    keep: tuple[Kept, ...] = key(
+        many(one_of(get_args(Kept))),
+        ("snapshots", "best"),
+        "snapshots, best (each change of the best prices), deltas (each raw change: large)",
+    )
+
+    @property
+    def plan(self) -> BookPlan:
+        """It, as adapters take it."""
+        return BookPlan(self.levels, round(self.period * 1e9), frozenset(self.keep))
 
 
 @frozen
@@ -215,6 +234,7 @@ class Settings:
     """All of it."""
 
     run: Run = Run()
+    book: Books = Books()
     retry: Retry = Retry()
     buffers: Buffers = Buffers()
     venues: Mapping[str, Venue] = field(factory=dict)
@@ -224,7 +244,7 @@ class Settings:
         return self.venues.get(name, Venue())
 
 
-SECTIONS: dict[str, type] = {"run": Run, "retry": Retry, "buffers": Buffers}
+SECTIONS: dict[str, type] = {"run": Run, "book": Books, "retry": Retry, "buffers": Buffers}
 EXCHANGE = "exchange:"
 
 Values = dict[str, dict[str, tuple[str, str]]]

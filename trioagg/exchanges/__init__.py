@@ -150,7 +150,22 @@ class Retire:
     reason: str
 
 
-Action = Connect | Send | Fetch | Ack | Refused | Retire
+@frozen
+class Missed:
+    """Something of a channel never came, by the exchange's own numbering or checksum; the adapter asks for a new start.
+
+    Attributes:
+        first, last: the numbers that are missing, inclusive, in the exchange's units; None where it does not count.
+    """
+
+    symbol: str
+    channel: Channel
+    reason: str
+    first: int | None = None
+    last: int | None = None
+
+
+Action = Connect | Send | Fetch | Ack | Refused | Retire | Missed
 Output = Event | Action
 
 
@@ -163,8 +178,30 @@ class Daily:
     at: Nanos
 
 
+FRESH: Nanos = 300 * 1_000_000_000
+"""How long what REST said last may stand beside a newer best bid and ask."""
+
 Board = dict[str, Daily]
 """Symbol → what REST said last: shared by the adapters of one exchange, since streams of best bid and ask lack it."""
+
+
+Kept = Literal["snapshots", "best", "deltas"]
+"""What is kept of order books: the best levels from time to time, each change of the best prices, each raw change."""
+
+
+@frozen
+class BookPlan:
+    """What is wanted of order books.
+
+    Attributes:
+        levels: of each side in a snapshot.
+        period: nanoseconds between the snapshots of one market.
+        kept: which of it.
+    """
+
+    levels: int = 20
+    period: Nanos = 1_000_000_000
+    kept: frozenset[Kept] = frozenset({"snapshots", "best"})
 
 
 @frozen
@@ -176,6 +213,7 @@ class Feed:
         instruments: what the instrument list told of the markets; those that it lacks are spelled by rule.
         interval: seconds between REST polls.
         candle: the interval of candles.
+        book: what is wanted of order books.
         board: see ``Board``.
         source: in a replay, the address that the frames came from, without its query; empty for REST and live.
     """
@@ -184,6 +222,7 @@ class Feed:
     instruments: Sequence[Instrument] = ()
     interval: float = 5.0
     candle: str = "1m"
+    book: BookPlan = BookPlan()
     board: Board = field(factory=dict)
     source: str = ""
 
@@ -204,9 +243,14 @@ class Exchange(ABC):
     heartbeat: ClassVar[Heartbeat | None] = None
     encoding: ClassVar[Literal["", "gzip"]] = ""
     """How binary frames are compressed; empty where binary frames have no meaning."""
+    joined: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the REST paths whose answers a stream waits for: snapshots of order books."""
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
+        known: list[Instrument | Subscription] = [*feed.instruments, *feed.subscriptions]
+        self.__symbols = {item.native: item.symbol for item in known}
+        self.__wanted = {(item.symbol, item.channel) for item in feed.subscriptions}
 
     @classmethod
     @abstractmethod
@@ -243,6 +287,25 @@ class Exchange(ABC):
         """How streamed subscriptions are spread over connections; all are of ``streamed`` channels."""
         size = cls.limits.streams
         return [subscriptions[start : start + size] for start in range(0, len(subscriptions), size)]
+
+    def symbol(self, native: str) -> str:
+        """The unified spelling: as the instrument list has it, else by rule."""
+        if native not in self.__symbols:
+            self.__symbols[native] = self.unified(native)
+        return self.__symbols[native]
+
+    def wants(self, symbol: str, channel: Channel) -> bool:
+        """Whether it was subscribed to; a replay takes everything."""
+        return not self.__wanted or (symbol, channel) in self.__wanted
+
+    def natives(self, channel: Channel) -> list[str]:
+        """The exchange's spellings of the markets that are subscribed to on a channel."""
+        return [item.native for item in self.feed.subscriptions if item.channel is channel]
+
+    def daily(self, symbol: str, at: Nanos) -> tuple[Decimal | None, Decimal | None]:
+        """The last price and the day's volume by the board, as long as they may stand beside a quote of ``at``."""
+        day = self.feed.board.get(symbol)
+        return (day.last, day.volume) if day and at - day.at < FRESH else (None, None)
 
     def polls(self) -> Iterable[Fetch]:
         """The requests to repeat every ``Fetch.every`` seconds."""

@@ -80,7 +80,7 @@ class Candle(Struct):
     t: int
     o: Decimal
     h: Decimal
-    l: Decimal  # noqa: E741
+    l: Decimal
     c: Decimal
     a: Decimal
     n: str

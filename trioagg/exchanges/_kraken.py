@@ -1,16 +1,16 @@
-"""How Kraken spells markets and times."""
+"""Kraken's wire: what its messages and answers look like, how it spells markets, and the checksum of its books."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+import zlib
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Literal
 
-from trioagg.errors import WireError
-from trioagg.exchanges._numbers import nanos
-from trioagg.model import Nanos
+import msgspec
+from msgspec import Raw, Struct
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SECOND = timedelta(seconds=1)
+from trioagg.model import Level, Side
 
 CANONICAL = {"XBT": "BTC", "XDG": "DOGE"}
 KRAKENS = {asset: spelled for spelled, asset in CANONICAL.items()}
@@ -27,6 +27,150 @@ QUOTES = (
 """The second assets of markets, longer ones before those that they end with."""
 
 
+class Subscribed(Struct):
+    """What an acknowledgement is about."""
+
+    channel: str = ""
+    symbol: str = ""
+
+
+class Envelope(Struct):
+    """Whatever comes: a channel's message, the answer to a request, or an error."""
+
+    channel: str = ""
+    type: str = ""
+    data: Raw = Raw()
+    method: str = ""
+    success: bool = False
+    result: Subscribed | None = None
+    error: str | None = None
+    symbol: str = ""
+
+
+class Trade(Struct):
+    """One ``trade``; ``side`` is the taker's."""
+
+    symbol: str
+    side: Side
+    price: Decimal
+    qty: Decimal
+    trade_id: int
+    timestamp: str
+
+
+class Ticker(Struct):
+    """Best bid and ask, with the last price and the day's volume; older messages lack the time."""
+
+    symbol: str
+    bid: Decimal
+    bid_qty: Decimal
+    ask: Decimal
+    ask_qty: Decimal
+    last: Decimal
+    volume: Decimal
+    timestamp: str | None = None
+
+
+class Candle(Struct):
+    """One ``ohlc``; ``interval`` in minutes."""
+
+    symbol: str
+    interval: int
+    interval_begin: str
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+
+
+class Row(Struct):
+    """A level; 0: it went."""
+
+    price: Decimal
+    qty: Decimal
+
+
+class Book(Struct):
+    """A whole book or what changed in it; a level that is told twice stands as it was told last."""
+
+    symbol: str
+    bids: list[Row]
+    asks: list[Row]
+    checksum: int
+    timestamp: str | None = None
+
+
+class Answer(Struct):
+    """What REST always answers; ``result`` is absent after an error."""
+
+    error: list[str]
+    result: dict[str, Raw] = {}
+
+
+class RestPair(Struct):
+    """A market; dark pools have no ``wsname``."""
+
+    lot_decimals: int
+    wsname: str = ""
+    tick_size: Decimal | None = None
+    status: str = "online"
+
+
+class Figures(Struct, array_like=True):
+    """A price with the size in whole lots and the size, or a volume of today and of 24 hours."""
+
+    first: Decimal
+    second: Decimal
+    third: Decimal = Decimal(0)
+
+
+class RestTicker(Struct):
+    """Ask, bid, last and volume."""
+
+    a: Figures
+    b: Figures
+    c: Figures
+    v: Figures
+
+
+class RestTrade(Struct, array_like=True):
+    """``time`` in seconds; ``b`` and ``s`` are the taker's side."""
+
+    price: Decimal
+    amount: Decimal
+    time: Decimal
+    side: Literal["b", "s"]
+    kind: str
+    misc: str
+    trade_id: int
+
+
+class RestCandle(Struct, array_like=True):
+    """One row of ``OHLC``; ``time`` in seconds."""
+
+    time: Decimal
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    vwap: Decimal
+    volume: Decimal
+
+
+envelope = msgspec.json.Decoder(Envelope)
+trades = msgspec.json.Decoder(list[Trade])
+tickers = msgspec.json.Decoder(list[Ticker])
+candles = msgspec.json.Decoder(list[Candle])
+books = msgspec.json.Decoder(list[Book])
+answer = msgspec.json.Decoder(Answer)
+rest_pair = msgspec.json.Decoder(RestPair)
+rest_ticker = msgspec.json.Decoder(RestTicker)
+rest_trades = msgspec.json.Decoder(list[RestTrade])
+rest_candles = msgspec.json.Decoder(list[RestCandle])
+integer = msgspec.json.Decoder(int)
+
+
 def unified(name: str) -> str:
     """The symbol of a market in any spelling; ``name`` itself where unclear."""
     base, slash, quote = name.partition("/")
@@ -40,20 +184,6 @@ def altname(native: str) -> str:
     return "".join(KRAKENS.get(asset, asset) for asset in native.split("/"))
 
 
-def rfc3339(text: str) -> Nanos:
-    """A time in UTC, ``2026-03-02T10:15:30.123456Z``, exact to the nanosecond.
-
-    Raises:
-        WireError: it is none.
-    """
-    fraction = text[20:-1]
-    if text[19:] == "Z":
-        return _second(text[:19])
-    if text[19:20] == "." and text.endswith("Z") and fraction.isascii() and fraction.isdecimal():
-        return _second(text[:19]) + int(fraction[:9].ljust(9, "0"))
-    raise WireError(f"impossible time: {text[:40]}")
-
-
 def _parted(name: str) -> tuple[str, str]:
     """``XXBTZUSD`` or ``XBTUSD`` as its two assets; the second is empty where unclear."""
     if len(name) == 8 and name[4:] in CLASSIC:
@@ -64,11 +194,7 @@ def _parted(name: str) -> tuple[str, str]:
     return name, ""
 
 
-@lru_cache(maxsize=256)
-def _second(text: str) -> Nanos:
-    """The time of a whole second: many trades share one."""
-    try:
-        moment = datetime.fromisoformat(f"{text}+00:00")
-    except ValueError:
-        raise WireError(f"impossible time: {text}") from None
-    return nanos((moment - EPOCH) // SECOND * 1000)
+def checksum(asks: Sequence[Level], bids: Sequence[Level]) -> int:
+    """CRC32 over the digits of the best levels, best first: asks, then bids; without points and leading zeros."""
+    figures = [f"{number:f}".replace(".", "").lstrip("0") for level in (*asks, *bids) for number in level]
+    return zlib.crc32("".join(figures).encode())

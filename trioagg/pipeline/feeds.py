@@ -166,7 +166,8 @@ class Feeds:
             for channel in run.channels
             if channel in self.adapter.channels()
         ]
-        return Feed(subscriptions, listed, interval=run.interval, candle=run.candle)
+        plan = self.settings.book.plan
+        return Feed(subscriptions, listed, interval=run.interval, candle=run.candle, book=plan)
 
     async def _poll(self, feed: Feed, fetch: Fetch) -> None:
         structlog.contextvars.bind_contextvars(connection="rest")

@@ -15,20 +15,8 @@ from attrs import define, evolve, field, frozen
 
 from trioagg import exchanges
 from trioagg.errors import RateLimited
-from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch
-from trioagg.model import (
-    Book,
-    Candle,
-    Channel,
-    Event,
-    Funding,
-    Instrument,
-    Liquidation,
-    OpenInterest,
-    Quarantined,
-    Ticker,
-    Trade,
-)
+from trioagg.exchanges import GARBLED, BookPlan, Exchange, Feed, Fetch
+from trioagg.model import CHANNELS, Channel, Event, Instrument, Quarantined
 from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.signals import stopping
@@ -45,16 +33,6 @@ log = structlog.get_logger(__name__)
 CAUSES = Causes(before="not recorded", within="not recorded")
 LINES = 2000
 """Lines read at a time."""
-
-CHANNELS = {
-    Trade: Channel.TRADES,
-    Ticker: Channel.TICKER,
-    Candle: Channel.CANDLES,
-    Book: Channel.BOOK,
-    Funding: Channel.FUNDING,
-    OpenInterest: Channel.OPEN_INTEREST,
-    Liquidation: Channel.LIQUIDATIONS,
-}
 
 Progress = Callable[[int], None]
 """Told how many lines were read since it was told last."""
@@ -93,7 +71,7 @@ async def replay(files: Sequence[Path], settings: Settings, *, choice: Choice, p
             async with open_sinks(settings.run) as stores:
                 async with storing(stores, settings, outcome, causes=CAUSES) as producing:
                     producing.intake.keep = choice.keeps
-                    player = Player(producing.intake, choice, outcome)
+                    player = Player(producing.intake, choice, outcome, settings.book.plan)
                     with stop.receiving:
                         await _play(files, player, progress)
                 await _describe(player, Path(settings.run.database), stores.values())
@@ -132,6 +110,7 @@ class Player:
     intake: Intake
     choice: Choice
     outcome: Outcome
+    plan: BookPlan
     _feeds: dict[str, Feed] = field(factory=dict)
     _adapters: dict[tuple[str, str], Exchange] = field(factory=dict)
     _unknown: set[str] = field(factory=set)
@@ -152,18 +131,24 @@ class Player:
         if line.exchange not in exchanges.names():
             self._strange(line.exchange)
         elif line.source.startswith("http"):
-            self._answer(self._adapter(line.exchange, ""), line)
+            self._answer(line)
         else:
             adapter = self._adapter(line.exchange, line.source.partition("?")[0])
             self.intake.frames(adapter, line.source, Frames(line.received, [line.payload]))
 
-    def _answer(self, adapter: Exchange, line: Captured) -> None:
-        url = urlsplit(line.source)
+    def _answer(self, line: Captured) -> None:
+        adapter, url = self._adapter(line.exchange, ""), urlsplit(line.source)
         fetch = Fetch(f"{url.path}?{url.query}" if url.query else url.path)
         listings = {listing.path.partition("?")[0] for listing in adapter.listing()}
         with suppress(RateLimited):  # the run that recorded it kept the silence
             if url.path not in listings or not self._listing(adapter, fetch, line.payload):
-                self.intake.answer(adapter, fetch, line)
+                for asker in self._askers(adapter, url.path):
+                    self.intake.answer(asker, fetch, line)
+
+    def _askers(self, adapter: Exchange, path: str) -> list[Exchange]:
+        """Whom an answer is for: a snapshot of a book is for the streams, anything else for who polls."""
+        streams = [other for (name, source), other in self._adapters.items() if name == adapter.name and source]
+        return streams if streams and path.startswith(adapter.joined) else [adapter]
 
     def _listing(self, adapter: Exchange, fetch: Fetch, body: bytes) -> bool:
         """Take an instrument list: from here on it tells the symbols' spelling; False for what is none."""
@@ -179,7 +164,7 @@ class Player:
 
     def _adapter(self, exchange: str, source: str) -> Exchange:
         if (exchange, source) not in self._adapters:
-            feed = self._feeds.setdefault(exchange, Feed())
+            feed = self._feeds.setdefault(exchange, Feed(book=self.plan))
             self._adapters[exchange, source] = exchanges.load(exchange)(evolve(feed, source=source))
         return self._adapters[exchange, source]
 

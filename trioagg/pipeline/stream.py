@@ -10,7 +10,7 @@ import trio
 from attrs import frozen
 
 from trioagg.errors import LinkError, Retired
-from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Refused, Retire, Send
+from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
 from trioagg.transport import websocket
@@ -103,11 +103,17 @@ class _Connection:
                     log.error("the exchange refused a subscription", reason=reason)
                 case Ack(what):
                     log.debug("acknowledged", what=what)
+                case Missed(symbol, channel, reason):
+                    log.warning("missed; asking for a new start", symbol=symbol, channel=channel.value, reason=reason)
                 case Retire(reason):
                     raise Retired(reason)
 
     async def _fetch(self, fetch: Fetch) -> None:
-        self.act(await self.stream.rest.converse(self.adapter, fetch, self.stream.intake))
+        """Ask REST for the adapter, which asks again for what it still lacks."""
+        try:
+            self.act(await self.stream.rest.converse(self.adapter, fetch, self.stream.intake))
+        except LinkError as error:
+            log.warning("no answer", path=fetch.path.partition("?")[0], reason=str(error))
         await self.stream.intake.room()
 
 

@@ -179,6 +179,9 @@ class Hangup(Exception):
 class Session(ABC):
     """One WebSocket connection: what it is subscribed to, and how it wants its frames."""
 
+    binary: ClassVar[bool] = False
+    """Whether frames are sent as binary ones, ``packed``."""
+
     @abstractmethod
     def received(self, text: str, now: Nanos) -> Sequence[bytes]:
         """The replies to one message of the client.
@@ -189,11 +192,11 @@ class Session(ABC):
 
     @abstractmethod
     def frames(self, start: Nanos, end: Nanos) -> list[bytes]:
-        """What the subscribed streams say from ``start`` to before ``end``, by the exchange's time."""
+        """What the subscribed streams say from ``start`` to before ``end``, by the exchange's time.
 
-    @abstractmethod
-    def played(self, stream: str, data: bytes) -> bytes | None:
-        """A recorded frame as this connection wants it, None if it is not subscribed to the stream."""
+        Raises:
+            Hangup: the exchange would close the connection, for a heartbeat that the client owes.
+        """
 
     @property
     @abstractmethod
@@ -203,6 +206,14 @@ class Session(ABC):
     @abstractmethod
     def unknown(self, now: Nanos) -> bytes:
         """A frame of a kind that nobody has seen yet."""
+
+    def played(self, stream: str, data: bytes) -> bytes | None:
+        """A recorded frame as this connection wants it, None if it is not subscribed to the stream."""
+        return None
+
+    def packed(self, frame: bytes) -> bytes:
+        """A frame as it is sent, where the exchange sends ``binary`` ones."""
+        return frame
 
     def farewell(self, now: Nanos) -> bytes | None:
         """The announcement of a planned shutdown, where the exchange makes one."""
@@ -221,8 +232,8 @@ class Dialect(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, symbol: str) -> None:
-        """Raise SettingsError for a symbol that this exchange could never list."""
+    def lists(cls, symbol: str) -> bool:
+        """Whether this exchange could list a symbol."""
 
     @abstractmethod
     def answer(self, request: Request, now: Nanos) -> Answer:
@@ -242,9 +253,13 @@ class Dialect(ABC):
         """The symbol and id of the trade in a frame that this dialect made, None where it is another kind."""
 
     @staticmethod
-    @abstractmethod
     def recorded(url: str, payload: bytes) -> Recorded | None:
-        """What a recorded frame or REST body is; None for acknowledgements and the like, which are not played."""
+        """What a recorded frame or REST body is; None for acknowledgements and the like, which are not played.
+
+        Raises:
+            SettingsError: recordings of this exchange cannot be played.
+        """
+        raise SettingsError("--capture: recordings of this exchange cannot be played")
 
 
 def key(path: str, query: Mapping[str, str]) -> str:

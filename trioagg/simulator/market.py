@@ -8,7 +8,7 @@ where it began after a million trades; sums and extremes of any number of trades
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import accumulate
@@ -185,17 +185,25 @@ class Market(Source):
     Args:
         seed: what everything follows from.
         symbols: those that trade briskly; unknown ones are listed too. Empty for a handful.
+        lists: which symbols the exchange could list; others are not there.
         rate: messages per second in all: shared evenly by ``symbols``, half trades, half best prices.
 
     Raises:
         SettingsError: a symbol is not spelled as one.
     """
 
-    def __init__(self, *, seed: int = 0, symbols: Sequence[str] = (), rate: float = 100.0) -> None:
-        active = tuple(dict.fromkeys(symbols)) or pairs.ACTIVE
-        listed = pairs.listed()
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        symbols: Sequence[str] = (),
+        rate: float = 100.0,
+        lists: Callable[[str], bool] = lambda symbol: True,
+    ) -> None:
+        active = tuple(filter(lists, dict.fromkeys(symbols or pairs.ACTIVE)))
+        listed = {symbol: listing for symbol, listing in pairs.listed().items() if lists(symbol)}
         self.pairs = listed | {symbol: listed.get(symbol) or pairs.invent(symbol) for symbol in active}
-        each = Fraction(rate).limit_denominator(10**6) / (2 * len(active)) or Fraction(1, 10**6)
+        each = Fraction(rate).limit_denominator(10**6) / (2 * max(len(active), 1)) or Fraction(1, 10**6)
         self._series = {
             symbol: Series(seed, listing, each if symbol in active else _QUIET, _phase(symbol, active))
             for symbol, listing in self.pairs.items()
@@ -241,5 +249,5 @@ class Market(Source):
 
 
 def _phase(symbol: str, active: Sequence[str]) -> Fraction:
-    place = active.index(symbol) if symbol in active else Random(symbol).randrange(len(active))
-    return Fraction(place, 2 * len(active))
+    place = active.index(symbol) if symbol in active else Random(symbol).randrange(max(len(active), 1))
+    return Fraction(place, 2 * max(len(active), 1))

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from trioagg.errors import SettingsError
 from trioagg.simulator import SCALE, Pair
 
-ACTIVE = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT", "XRP/USDT", "DOGE/USDT")
-"""What trades briskly when nobody asks for anything."""
+ACTIVE = (
+    *("BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT", "XRP/USDT", "DOGE/USDT"),
+    *("BTC/USDT:USDT", "ETH/USDT:USDT", "BTC/USDC:USDC", "ETH/USDC:USDC", "BTC/USD:BTC", "ETH/USD:ETH"),
+)
+"""What trades briskly when nobody asks for anything, as far as an exchange lists it."""
+
+PERPETUALS = ("BTC", "ETH", "SOL", "XRP", "DOGE", "BNB", "ADA", "AVAX", "LINK", "LTC")
+"""What has perpetual contracts beside its spot market in USDT: linear ones, and inverse ones."""
 
 _SHAPE = re.compile(r"[A-Z0-9]{1,20}/[A-Z0-9]{1,20}(:[A-Z0-9]{1,20})?")
 
@@ -29,6 +35,7 @@ SHIB/USDT 0.00001712 8 0    PEPE/USDT 0.00000912 8 0    WIF/USDT 1.873 3 2      
 STX/USDT 1.634 3 1      IMX/USDT 1.413 3 2      RENDER/USDT 6.231 3 2   ENS/USDT 21.43 2 2      ZEC/USDT 29.71 2 3
 USDC/USDT 0.9998 4 0    ETH/BTC 0.04906 5 4     BNB/BTC 0.00907 6 3     SOL/BTC 0.002314 7 3    XRP/BTC 0.00000954 8 0
 LTC/BTC 0.00111 6 3     LINK/BTC 0.0002155 7 2  BTC/USDC 64205.1 2 5    ETH/USDC 3149.9 2 4     SOL/USDC 148.55 2 3
+BTC/USD 64208.3 1 5     ETH/USD 3150.1 2 4      SOL/USD 148.58 2 3      XRP/USD 0.6124 4 1      DOGE/USD 0.12344 5 0
 BTC/EUR 58910.4 2 5     ETH/EUR 2890.15 2 4     BTC/FDUSD 64215 2 5     ETH/FDUSD 3150.9 2 4
 """
 
@@ -44,7 +51,13 @@ def listed() -> dict[str, Listing]:
     """The markets that are always there."""
     words = _TABLE.split()
     rows = zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True)
-    return {row[0]: _listing(row[0], float(row[1]), int(row[2]), int(row[3])) for row in rows}
+    spot = {row[0]: _listing(row[0], float(row[1]), int(row[2]), int(row[3])) for row in rows}
+    return spot | {symbol: evolve(spot[f"{base}/USDT"], symbol=symbol) for base in PERPETUALS for symbol in _of(base)}
+
+
+def _of(base: str) -> tuple[str, ...]:
+    """The perpetual contracts of an asset."""
+    return f"{base}/USDT:USDT", f"{base}/USDC:USDC", f"{base}/USD:{base}"
 
 
 def invent(symbol: str) -> Listing:

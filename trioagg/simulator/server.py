@@ -10,11 +10,12 @@ import trio
 from attrs import frozen
 
 from trioagg.errors import SettingsError
-from trioagg.simulator import Answer, Request, Source, http, load, websocket
+from trioagg.simulator import Answer, Request, Source, http, load, nearest, websocket
 from trioagg.simulator.faults import Faults, Statistics
 from trioagg.simulator.feeds import Tape
 from trioagg.simulator.house import Deck, House
 from trioagg.simulator.market import Market
+from trioagg.simulator.pairs import listed
 from trioagg.simulator.recording import Recording
 from trioagg.simulator.wire import reset
 
@@ -63,6 +64,7 @@ async def serve(
         SettingsError: an exchange, symbol, rate, fault or capture cannot be.
         OSError: the address cannot be had.
     """
+    _check(exchanges, symbols)
     played = partial(_house, symbols=symbols, rate=rate, seed=seed, specs=faults, capture=capture)
     houses = {name: await played(name) for name in exchanges}
     listeners = await trio.open_tcp_listeners(port, host=host)
@@ -76,6 +78,15 @@ async def serve(
             nursery.start_soon(house.run)
         nursery.start_soon(trio.serve_listeners, partial(_client, houses), listeners)
         task_status.started(urls)
+
+
+def _check(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
+    """Refuse a symbol that none of the exchanges could list."""
+    dialects = [load(name) for name in exchanges]
+    for symbol in symbols:
+        if not any(dialect.lists(symbol) for dialect in dialects):
+            good = [known for known in listed() if any(dialect.lists(known) for dialect in dialects)]
+            raise SettingsError(f"symbol {symbol!r} is none that {', '.join(exchanges)} lists; {nearest(symbol, good)}")
 
 
 def _urls(place: str, statistics: Statistics) -> Urls:
@@ -92,11 +103,11 @@ async def _house(
     dialect, statistics = load(name), Statistics()
     if rate is not None and not 0 < rate <= FASTEST:
         raise SettingsError(f"rate {rate!r} is not between 0 and {FASTEST:.0f} messages per second")
-    for symbol in symbols:
-        dialect.check(symbol)
+    ours = [symbol for symbol in symbols if dialect.lists(symbol)]
     faults = Faults(specs, seed=seed, statistics=statistics, trade=dialect.trade)
     if capture is None:
-        source: Source = Market(seed=seed, symbols=symbols, rate=RATE if rate is None else rate)
+        pace = RATE if rate is None else rate
+        source: Source = Market(seed=seed, symbols=ours, rate=pace, lists=dialect.lists)
         return House(dialect(source), faults, statistics)
     read = partial(Recording, capture, name, dialect.recorded)
     recording = await trio.to_thread.run_sync(read, abandon_on_cancel=True)

@@ -110,5 +110,12 @@ def describe(item: Output | Instrument) -> str:
     if isinstance(item, Quarantined):
         return f"quarantined {item.reason}"
     fields = {name: value for name, value in asdict(item).items() if name not in ("exchange", "received")}
-    words = [f"{name}={value}" for name, value in fields.items() if value is not None]
+    words = [f"{name}={_word(value)}" for name, value in fields.items() if value is not None]
     return " ".join([type(item).__name__.lower(), *words])
+
+
+def _word(value: object) -> str:
+    """A value; the levels of a book as ``price:amount``, best first."""
+    if isinstance(value, tuple):
+        return ",".join(f"{price}:{amount}" for price, amount in value)
+    return str(value)

@@ -162,7 +162,8 @@ class Connection:
     async def _put(self, frames: Sequence[bytes]) -> None:
         """Send frames while holding the lock; none after a close frame."""
         if frames and not self._socket.closed:
-            await self._line.put(framed(frames))
+            packed = list(map(self._session.packed, frames)) if self._session.binary else frames
+            await self._line.put(framed(packed, binary=self._session.binary))
 
     async def _ping(self) -> None:
         while True:

@@ -10,19 +10,25 @@ from collections.abc import Callable, Sequence
 import trio
 
 _SHORT, _MIDDLE = 126, 1 << 16
-_HEADS = [bytes((0x81, n)) if n < _SHORT else b"\x81\x7e" + n.to_bytes(2, "big") for n in range(1024)]
+_TEXT, _BINARY = 0x81, 0x82
+_HEADS = [bytes((_TEXT, n)) if n < _SHORT else b"\x81\x7e" + n.to_bytes(2, "big") for n in range(1024)]
 _BREATH = 0.05  # seconds between the pieces of a slowed connection
 
 
-def framed(payloads: Sequence[bytes]) -> bytes:
-    """Whole, unmasked text frames: what a server sends."""
-    return b"".join([part for payload in payloads for part in (_head(len(payload)), payload)])
+def framed(payloads: Sequence[bytes], *, binary: bool = False) -> bytes:
+    """Whole, unmasked frames: what a server sends."""
+    head = _binary_head if binary else _head
+    return b"".join([part for payload in payloads for part in (head(len(payload)), payload)])
 
 
 def _head(length: int) -> bytes:
     if length < len(_HEADS):
         return _HEADS[length]
-    return struct.pack("!BBH", 0x81, 126, length) if length < _MIDDLE else struct.pack("!BBQ", 0x81, 127, length)
+    return struct.pack("!BBH", _TEXT, 126, length) if length < _MIDDLE else struct.pack("!BBQ", _TEXT, 127, length)
+
+
+def _binary_head(length: int) -> bytes:
+    return bytes((_BINARY,)) + _head(length)[1:]
 
 
 class Line(trio.abc.Stream):

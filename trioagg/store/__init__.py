@@ -14,7 +14,7 @@ from __future__ import annotations
 from trioagg.store.kinds import COLUMNS
 from trioagg.store.opening import Database
 from trioagg.store.read import (
-    Quote,
+    Look,
     connect,
     database,
     follow,
@@ -32,7 +32,7 @@ __all__ = [
     "Counts",
     "Database",
     "Known",
-    "Quote",
+    "Look",
     "Row",
     "Writer",
     "connect",

@@ -12,6 +12,7 @@ from typing import Any
 from trioagg.model import (
     Book,
     Candle,
+    Delta,
     Funding,
     Gap,
     Instrument,
@@ -20,6 +21,7 @@ from trioagg.model import (
     OpenInterest,
     Part,
     Quarantined,
+    Quote,
     Ticker,
     Trade,
     TradeId,
@@ -35,6 +37,9 @@ Instant = Cells
 
 Moments = dict[Instant, int]
 """How many events of one kind came at an instant."""
+
+SIDES = attrgetter("bid", "bid_size", "ask", "ask_size")
+"""What a quote tells."""
 
 PRICES = attrgetter("bid", "bid_size", "ask", "ask_size", "last", "volume")
 """What a ticker tells."""
@@ -105,6 +110,16 @@ def ticker_cells(ticker: Ticker) -> Cells:
 def book_cells(book: Book) -> Cells:
     """A book for the table ``book``, without market and arrival."""
     return _levels(book.bids), _levels(book.asks), book.timestamp
+
+
+def quote_cells(quote: Quote) -> Cells:
+    """A best bid and ask for the table ``quote``, without market and arrival."""
+    return *map(_text, SIDES(quote)), quote.timestamp
+
+
+def delta_cells(delta: Delta) -> Cells:
+    """A change of a book for the table ``delta``, without market and arrival."""
+    return _levels(delta.bids), _levels(delta.asks), delta.whole, delta.timestamp
 
 
 def funding_cells(funding: Funding) -> Cells:

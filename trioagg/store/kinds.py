@@ -11,15 +11,29 @@ from typing import Any
 
 from attrs import fields, frozen
 
-from trioagg.model import Book, Candle, Event, Funding, Liquidation, OpenInterest, Quarantined, Ticker, Trade
+from trioagg.model import (
+    Book,
+    Candle,
+    Delta,
+    Event,
+    Funding,
+    Liquidation,
+    OpenInterest,
+    Quarantined,
+    Quote,
+    Ticker,
+    Trade,
+)
 from trioagg.store.cells import (
     Cells,
     Ids,
     book_cells,
     candle_rows,
+    delta_cells,
     funding_cells,
     liquidation_cells,
     open_interest_cells,
+    quote_cells,
     ticker_cells,
     trade_rows,
 )
@@ -124,6 +138,8 @@ KINDS: Mapping[type, Kind] = {
         _trades(),
         _candles(),
         _arriving("book", Book, "book", book_cells),
+        _arriving("quotes", Quote, "quote", quote_cells),
+        _arriving("deltas", Delta, "delta", delta_cells),
         # The views took the names of these channels, so the tables have others.
         _arriving("funding", Funding, "funding_rate", funding_cells),
         _arriving("open_interest", OpenInterest, "interest", open_interest_cells),

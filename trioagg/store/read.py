@@ -51,7 +51,7 @@ EXACT = Context(prec=200)
 
 
 @frozen
-class Quote:
+class Look:
     """What one market looks like now; None where it is not known.
 
     Attributes:
@@ -185,7 +185,7 @@ def follow(
 
 def summary(
     db: Database, exchanges: Sequence[str] = (), symbols: Sequence[str] = (), now: Nanos | None = None
-) -> list[Quote]:
+) -> list[Look]:
     """Every market that has a ticker or a trade, as it looks now, by exchange and symbol; nothing yet is no error.
 
     Args:
@@ -198,17 +198,17 @@ def summary(
         StoreError: the database cannot be read.
     """
     at = time.time_ns() if now is None else now
-    looks = (_quote(db, market, at) for market in markets(db, exchanges, symbols))
+    looks = (_looked(db, market, at) for market in markets(db, exchanges, symbols))
     return [quote for quote in looks if quote is not None]
 
 
-def _quote(db: Database, market: Part, now: Nanos) -> Quote | None:
+def _looked(db: Database, market: Part, now: Nanos) -> Look | None:
     ticker, trade = _last(db, "ticker", market), _last(db, "trades", market)
     told = [row for row in (ticker, trade) if row is not None]
     if not told:
         return None
     bid, ask, volume = (_number(ticker, name) for name in ("bid", "ask", "volume"))
-    return Quote(
+    return Look(
         exchange=market.exchange,
         symbol=market.symbol,
         last=_last_price(ticker, trade),

@@ -191,5 +191,39 @@ CREATE VIEW quarantine AS
 SELECT exchange, received, reason, payload FROM quarantined;
 """
 
-SCRIPTS: Sequence[str] = (VERSION_1,)
+VERSION_2 = """
+CREATE TABLE quote (
+    instrument INTEGER NOT NULL REFERENCES instrument,
+    received INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    bid TEXT,
+    bid_size TEXT,
+    ask TEXT,
+    ask_size TEXT,
+    timestamp INTEGER,
+    PRIMARY KEY (instrument, received, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE delta (
+    instrument INTEGER NOT NULL REFERENCES instrument,
+    received INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    bids TEXT NOT NULL,
+    asks TEXT NOT NULL,
+    whole INTEGER NOT NULL,
+    timestamp INTEGER,
+    PRIMARY KEY (instrument, received, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW quotes AS
+SELECT exchange, symbol, CAST(bid AS REAL) AS bid, CAST(bid_size AS REAL) AS bid_size,
+    CAST(ask AS REAL) AS ask, CAST(ask_size AS REAL) AS ask_size, timestamp, received
+FROM instrument CROSS JOIN quote ON quote.instrument = instrument.id;
+
+CREATE VIEW deltas AS
+SELECT exchange, symbol, bids, asks, whole, timestamp, received
+FROM instrument CROSS JOIN delta ON delta.instrument = instrument.id;
+"""
+
+SCRIPTS: Sequence[str] = (VERSION_1, VERSION_2)
 """``SCRIPTS[n]`` takes a file from version n to n + 1; one that was released is never edited."""

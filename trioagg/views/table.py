@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from trioagg.model import Nanos
-from trioagg.store import COLUMNS, Quote, Row
+from trioagg.store import COLUMNS, Look, Row
 
 Format = Literal["table", "json", "csv"]
 
@@ -21,6 +21,8 @@ TIMES: Mapping[str, Sequence[str]] = {
     "ticker": ("timestamp", "received"),
     "candles": ("open_time", "received"),
     "book": ("timestamp", "received"),
+    "quotes": ("timestamp", "received"),
+    "deltas": ("timestamp", "received"),
     "funding": ("due", "timestamp", "received"),
     "open_interest": ("timestamp", "received"),
     "liquidations": ("timestamp", "received"),
@@ -52,7 +54,7 @@ def render(rows: Sequence[Row], kind: str, form: Format = "table", *, header: bo
     return _table(rows, kind, header=header)
 
 
-def summary_table(quotes: Sequence[Quote], now: Nanos) -> str:
+def summary_table(quotes: Sequence[Look], now: Nanos) -> str:
     """One line per market: prices, the day's volume, how old the newest event is, and how many come a second.
 
     Args:
@@ -65,7 +67,7 @@ def summary_table(quotes: Sequence[Quote], now: Nanos) -> str:
     return _aligned([names, *(_look(quote, now) for quote in quotes)], left=2)
 
 
-def _look(quote: Quote, now: Nanos) -> tuple[str, ...]:
+def _look(quote: Look, now: Nanos) -> tuple[str, ...]:
     prices = (quote.last, quote.bid, quote.ask, quote.spread)
     volume = UNKNOWN if quote.volume is None else f"{quote.volume:,.2f}"
     age = f"{max(now - quote.received, 0) / 1e9:.1f} s"

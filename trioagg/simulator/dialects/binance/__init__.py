@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 
-from trioagg.errors import SettingsError
 from trioagg.model import Nanos
-from trioagg.simulator import Answer, Recorded, Request, Source, nearest, pairs
+from trioagg.simulator import Answer, Recorded, Request, Source
 from trioagg.simulator import Dialect as Base
 from trioagg.simulator.dialects.binance import captured, rest, streams
 
@@ -27,10 +26,9 @@ class Dialect(Base):
         self._symbols = {rest.native(symbol): symbol for symbol in source.pairs}
 
     @classmethod
-    def check(cls, symbol: str) -> None:
+    def lists(cls, symbol: str) -> bool:
         """Spot only: ``BTC/USDT``, never ``BTC/USDT:USDT``."""
-        if not re.fullmatch(r"[A-Z0-9]+/[A-Z0-9]+", symbol):
-            raise SettingsError(f"symbol {symbol!r} is no spot market; {nearest(symbol, list(pairs.listed()))}")
+        return bool(re.fullmatch(r"[A-Z0-9]+/[A-Z0-9]+", symbol))
 
     def answer(self, request: Request, now: Nanos) -> Answer:
         """The answer, with the weight used in this minute."""
