@@ -118,6 +118,12 @@ class RestDepth(Struct):
     asks: list[Level]
 
 
+class RestTime(Struct):
+    """``time``."""
+
+    serverTime: int
+
+
 class RestTrade(Struct):
     """One of ``trades`` and ``historicalTrades``."""
 
@@ -172,6 +178,7 @@ depth = msgspec.json.Decoder(Depth)
 kline = msgspec.json.Decoder(Kline)
 rest_days = msgspec.json.Decoder(RestDay | list[RestDay])
 rest_depth = msgspec.json.Decoder(RestDepth)
+rest_time = msgspec.json.Decoder(RestTime)
 rest_trades = msgspec.json.Decoder(list[RestTrade])
 rest_candles = msgspec.json.Decoder(list[RestCandle])
 rest_info = msgspec.json.Decoder(RestInfo)

@@ -108,6 +108,18 @@ class Answer(Struct):
     result: dict[str, Raw] = {}
 
 
+class Second(Struct):
+    """Seconds since 1970."""
+
+    unixtime: int
+
+
+class Clock(Struct):
+    """``Time``."""
+
+    result: Second
+
+
 class RestPair(Struct):
     """A market; dark pools have no ``wsname``."""
 
@@ -164,6 +176,7 @@ tickers = msgspec.json.Decoder(list[Ticker])
 candles = msgspec.json.Decoder(list[Candle])
 books = msgspec.json.Decoder(list[Book])
 answer = msgspec.json.Decoder(Answer)
+clock = msgspec.json.Decoder(Clock)
 rest_pair = msgspec.json.Decoder(RestPair)
 rest_ticker = msgspec.json.Decoder(RestTicker)
 rest_trades = msgspec.json.Decoder(list[RestTrade])

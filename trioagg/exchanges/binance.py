@@ -30,6 +30,7 @@ from trioagg.exchanges import (
     Exchange,
     Feed,
     Fetch,
+    Hole,
     Limits,
     Output,
     Proof,
@@ -80,6 +81,7 @@ class Adapter(Exchange):
         Channel.CANDLES: Proof.OVERLAP,
     }
     limits = Limits(streams=1024, sends=4, weight=6000, window=60, used_header="x-mbx-used-weight-1m")
+    clock = Fetch("/api/v3/time")
     joined = (BOOK,)
 
     def __init__(self, feed: Feed) -> None:
@@ -159,6 +161,13 @@ class Adapter(Exchange):
             case path if path in UNUSED_PATHS:
                 return ()
         raise WireError("unknown REST path")
+
+    def missing(self, hole: Hole) -> Fetch:
+        return Fetch(f"/api/v3/historicalTrades?symbol={hole.native}&fromId={hole.first}&limit=1000", weight=25)
+
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return nanos(wire.rest_time.decode(body).serverTime)
 
     def _stream(self, subscription: Subscription) -> str:
         kind = STREAMS.get(subscription.channel, f"kline_{self.feed.candle}")

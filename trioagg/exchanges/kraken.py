@@ -25,7 +25,21 @@ import msgspec
 from msgspec import Raw
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Limits, Missed, Output, Proof, Refused, Send
+from trioagg.exchanges import (
+    Ack,
+    Action,
+    Connect,
+    Exchange,
+    Feed,
+    Fetch,
+    Hole,
+    Limits,
+    Missed,
+    Output,
+    Proof,
+    Refused,
+    Send,
+)
 from trioagg.exchanges import _kraken as wire
 from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._kraken import altname, unified
@@ -73,6 +87,7 @@ class Adapter(Exchange):
         Channel.BOOK: Proof.CHECKSUM,
         Channel.CANDLES: Proof.OVERLAP,
     }
+    clock = Fetch("/0/public/Time")
     limits = Limits(streams=500, sends=2, weight=5, window=5)
 
     def __init__(self, feed: Feed) -> None:
@@ -151,6 +166,13 @@ class Adapter(Exchange):
             case path if path in UNUSED_PATHS:
                 return ()
         raise WireError("unknown REST path")
+
+    def missing(self, hole: Hole) -> Fetch:
+        return Fetch(f"/0/public/Trades?pair={altname(hole.native)}&since={hole.since - 1}&count=1000")
+
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return nanos(wire.clock.decode(body).result.unixtime * 1000)
 
     def _requests(self) -> Iterable[dict[str, object]]:
         for channel, request in REQUESTS.items():

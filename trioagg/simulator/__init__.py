@@ -134,12 +134,13 @@ class Source(ABC):
 
 @frozen
 class Request:
-    """A REST request; ``query`` is decoded, header names are lower-case."""
+    """A REST request; ``query`` is decoded, header names are lower-case; ``body`` is what was posted."""
 
     method: str
     path: str
     query: Mapping[str, str] = field(factory=dict)
     headers: Mapping[str, str] = field(factory=dict)
+    body: bytes = b""
 
 
 @frozen

@@ -30,8 +30,8 @@ async def converse(
         target = request.target.decode("latin-1")
         if dict(request.headers).get(b"upgrade", b"").lower() == b"websocket":
             return await upgrade(target, bytes(raw))
-        await _skip_body(stream, link, raw)
-        await _send(stream, link, request, answer(_told(request)))
+        body = await _body(stream, link, raw)
+        await _send(stream, link, request, answer(_told(request, body)))
         if link.our_state is h11.MUST_CLOSE or link.their_state is not h11.DONE:
             return None
         link.start_next_cycle()
@@ -42,9 +42,14 @@ async def _head(stream: trio.SocketStream, link: h11.Connection, raw: bytearray)
     return event if isinstance(event, h11.Request) else None
 
 
-async def _skip_body(stream: trio.SocketStream, link: h11.Connection, raw: bytearray) -> None:
-    while not isinstance(await _next(stream, link, raw), h11.EndOfMessage | h11.ConnectionClosed):
+async def _body(stream: trio.SocketStream, link: h11.Connection, raw: bytearray) -> bytes:
+    """What was posted; of more than any request needs, the rest is passed over."""
+    body = b""
+    while not isinstance(event := await _next(stream, link, raw), h11.EndOfMessage | h11.ConnectionClosed):
         raw.clear()
+        if isinstance(event, h11.Data) and len(body) < _READ:
+            body += bytes(event.data)
+    return body
 
 
 async def _next(stream: trio.SocketStream, link: h11.Connection, raw: bytearray) -> h11.Event:
@@ -68,11 +73,12 @@ async def _send(stream: trio.SocketStream, link: h11.Connection, request: h11.Re
     await stream.send_all(b"".join(part for part in parts if part))
 
 
-def _told(request: h11.Request) -> Request:
+def _told(request: h11.Request, body: bytes) -> Request:
     split = urlsplit(request.target.decode("latin-1"))
     return Request(
         method=request.method.decode(),
         path=unquote(split.path),
         query=dict(parse_qsl(split.query, keep_blank_values=True)),
         headers={name.decode(): value.decode("latin-1") for name, value in request.headers},
+        body=body,
     )

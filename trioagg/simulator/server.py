@@ -7,7 +7,7 @@ from functools import partial
 
 import h11
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from trioagg.errors import SettingsError
 from trioagg.simulator import Answer, Request, Source, http, load, nearest, websocket
@@ -138,7 +138,7 @@ def _answer(houses: Mapping[str, House], request: Request) -> Answer:
     house, path = _find(houses, request.path)
     if house is None:
         return Answer(b'{"error":"no such exchange"}', 404)
-    return house.answer(Request(request.method, path, request.query, request.headers))
+    return house.answer(evolve(request, path=path))
 
 
 async def _upgrade(houses: Mapping[str, House], stream: trio.SocketStream, target: str, early: bytes) -> None:
