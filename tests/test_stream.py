@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from attrs import define, evolve, field
+from structlog.testing import capture_logs
 
 from trioagg.errors import LinkError
 from trioagg.exchanges import Feed, Heartbeat, Subscription, load
@@ -26,6 +27,7 @@ from trioagg.transport.frames import Frames
 from trioagg.transport.http import open_http
 
 TRADE = '{"stream":"s%d@trade","data":{"e":"trade","s":"S0","t":%d,"p":"1","q":"1","T":5,"m":true}}'
+TRADE_2 = b'{"stream":"s2@trade","data":{"e":"trade","s":"S2","t":7,"p":"1","q":"1","T":5,"m":true}}'
 ACK = b'{"result":null,"id":1}'
 
 
@@ -76,6 +78,7 @@ async def lived(
             feed=evolve(Feed(), subscriptions=subscriptions),
             ws_url="ws://far.end/prefix",
             stall_timeout=30,
+            first_data_timeout=10,
             rest=rest,
             intake=Intake(Tally(), [inlet]),
             stamps=Stamps(),
@@ -127,6 +130,18 @@ async def test_subscriptions_beyond_the_url_are_sent_within_the_limit(
     assert line.url.startswith("ws://far.end/prefix/stream?streams=") and len(named) == 100
     assert sorted([*named, *asked]) == sorted(f"s{n}@trade" for n in range(1024))
     assert [at for at, _ in line.sent] == [0, 0.25, 0.5, 0.75, 1.0]
+
+
+async def test_each_silent_subscription_is_told(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After ten seconds, by name, though acknowledged and though another one on the connection speaks; once."""
+    line = Line([(1, ACK), *((at, (TRADE % (0, at)).encode()) for at in range(2, 60, 2)), (50, TRADE_2)])
+    with capture_logs() as logs:
+        await lived(line, monkeypatch, symbols=3, seconds=60)
+
+    told = [(entry["event"], entry.get("symbols") or entry.get("symbol")) for entry in logs if "channel" in entry]
+    assert told == [("subscribed, and silent", "S1, S2"), ("data after all", "S2")]
 
 
 async def test_an_announced_end_is_taken_at_its_word(

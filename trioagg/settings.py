@@ -172,6 +172,9 @@ class Run:
         30.0,
         "seconds without data on a subscribed connection before it is replaced, pings or not",
     )
+    first_data_timeout: float = key(
+        number(float, least=0.1), 60.0, "seconds without data after which a subscription is told to be silent"
+    )
     database: str = key(word, "trioagg.db", "the SQLite file")
     sinks: tuple[str, ...] = key(optional_many(word), (), "further stores, as URLs")
     display_interval: float = key(number(float, least=0.1), 10.0, "seconds between summaries")

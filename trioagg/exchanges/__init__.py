@@ -26,6 +26,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import ClassVar, Literal
 
 import msgspec
@@ -252,9 +253,10 @@ def reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def names() -> list[str]:
+@cache
+def names() -> tuple[str, ...]:
     """The exchanges that there are: the files of this folder, none of them imported."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
 def load(name: str) -> type[Exchange]:

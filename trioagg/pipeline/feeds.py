@@ -74,12 +74,15 @@ class Feeds:
     hint: Callable[[], Mapping[str, str]]
 
     async def run(self) -> None:
-        """Collect until cancelled.
+        """Collect until cancelled; a bug in the adapter begins anew, and no other exchange notices.
 
         Raises:
             SettingsError: none of the exchanges has one of the symbols.
         """
         structlog.contextvars.bind_contextvars(exchange=self.adapter.name)
+        await supervise(self._live, self._attempts(), hint=self.hint)
+
+    async def _live(self) -> None:
         listed = await self._list_soon()
         known = self._known(listed) if listed else list(self.settings.run.symbols)
         ours = [item for item in listed or () if item.symbol in known]
@@ -182,6 +185,7 @@ class Feeds:
             feed=evolve(feed, subscriptions=some),
             ws_url=venue.ws_url or "",
             stall_timeout=self.settings.run.stall_timeout,
+            first_data_timeout=self.settings.run.first_data_timeout,
             rest=self.rest,
             intake=self.place.intake,
             stamps=self.place.stamps,

@@ -43,11 +43,11 @@ class Intake:
     keep: Callable[[Event], bool] | None = None
     _reported: set[tuple[str, str]] = field(factory=set)
 
-    def frames(self, adapter: Exchange, source: str, frames: Frames) -> tuple[int, list[Action]]:
+    def frames(self, adapter: Exchange, source: str, frames: Frames) -> tuple[Sequence[Event], list[Action]]:
         """Take what one read brought.
 
         Returns:
-            How many events they were, and what the adapter wants done.
+            The events in it, and what the adapter wants done.
         """
         frames = _unpacked(frames, adapter.encoding)
         if self.captures:
@@ -83,7 +83,7 @@ class Intake:
         if self.captures:
             self.captures.close()
 
-    def _put(self, out: list[Output]) -> tuple[int, list[Action]]:
+    def _put(self, out: list[Output]) -> tuple[Sequence[Event], list[Action]]:
         kinds = set(map(type, out))
         actions = [item for item in out if isinstance(item, ACTIONS)] if kinds & set(ACTIONS) else []
         events = cast(list[Event], [item for item in out if not isinstance(item, ACTIONS)] if actions else out)
@@ -94,7 +94,7 @@ class Intake:
         self.tally.received += len(events)
         for inlet in self.sinks:
             inlet.put(events)
-        return len(events), actions
+        return events, actions
 
     def _report(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from trioagg.errors import LinkError, Retired
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send
+from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
 from trioagg.transport import websocket
@@ -31,12 +32,14 @@ class Stream:
         feed: what to subscribe to.
         ws_url: the user's address, in place of the exchange's own; empty for that.
         stall_timeout: seconds without an event before the connection counts as dead.
+        first_data_timeout: seconds without data after which a subscription is told to be silent.
     """
 
     adapter: type[Exchange]
     feed: Feed
     ws_url: str
     stall_timeout: float
+    first_data_timeout: float
     rest: Rest
     intake: Intake
     stamps: Stamps
@@ -55,7 +58,9 @@ class Stream:
             nursery.start_soon(_send, socket, unsent, 1 / adapter.limits.sends)
             if adapter.heartbeat:
                 nursery.start_soon(_beat, outbox, adapter.heartbeat.every, adapter.heartbeat.text)
-            connection = _Connection(self, adapter, url, outbox, nursery)
+            firsts = firsts_of(self.feed.subscriptions)
+            nursery.start_soon(firsts.watch, self.first_data_timeout)
+            connection = _Connection(self, adapter, url, outbox, nursery, firsts)
             connection.act(adapter.opened())
             await connection.read(socket)
 
@@ -77,6 +82,7 @@ class _Connection:
     url: str
     outbox: trio.MemorySendChannel[str]
     nursery: trio.Nursery
+    firsts: Firsts
 
     async def read(self, socket: websocket.Socket) -> None:
         """Take frames until the link fails or no event comes for the stall time-out."""
@@ -84,10 +90,11 @@ class _Connection:
         with trio.CancelScope(deadline=trio.current_time() + stall) as watchdog:
             while True:
                 frames = await socket.receive()
-                count, actions = self.stream.intake.frames(self.adapter, self.url, frames)
+                events, actions = self.stream.intake.frames(self.adapter, self.url, frames)
+                self.firsts.hear(events)
                 self.act(actions)
                 await self.stream.intake.room()
-                if count:
+                if events:
                     watchdog.deadline = trio.current_time() + stall
         raise LinkError(f"no data for {stall:g} s")
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 import trio
 
-from trioagg.errors import LinkError, Retired, first
+from trioagg.errors import LinkError, Retired, SettingsError, first
 from trioagg.transport.backoff import Attempts
 
 log = structlog.get_logger(__name__)
@@ -22,11 +22,15 @@ async def supervise(
     """Run ``live`` for ever.
 
     A ``LinkError`` is the link's; any other exception is a bug: logged with its traceback and fenced to this feed.
+    Only what the user must mend goes further.
 
     Args:
         live: one life of the feed.
         attempts: how long to wait between lives; forgets the failures after a healthy life.
         hint: what else to tell when a life ends before it was healthy.
+
+    Raises:
+        SettingsError: ``live`` did.
     """
     while True:
         began = trio.current_time()
@@ -37,6 +41,8 @@ async def supervise(
             error = first(group)
             reason, silence = str(error), getattr(error, "retry_after", 0.0)
             retired = isinstance(error, Retired)
+        except* SettingsError:
+            raise
         except* Exception as group:
             reason = "a bug in this feed"
             log.error("a feed failed on a bug; it alone is restarted", exc_info=first(group))
