@@ -64,6 +64,16 @@ def test_a_gap_filled_in_pieces_ends_as_one_filled_row() -> None:
     assert market.open == []
 
 
+def test_what_is_filled_already_changes_no_gap() -> None:
+    """An exchange that replays its last trades after a reconnect leaves the ledger as it is."""
+    market = fresh()
+    market.see([1, 10], 1, "x")
+    market.see([5], 2, "x")
+
+    assert market.see([5, 1, 10], 3, "x") == []
+    assert [spans(gap)[1] for gap in market.see([5, 6], 4, "x")] == [(5, 6, "filled")]
+
+
 def test_older_ids_widen_the_range_downwards() -> None:
     """What lies between an older recording and what is stored is missing too."""
     market = fresh()

@@ -181,6 +181,20 @@ def gaps(
         raise typer.Exit(FAILED)
 
 
+@app.command(epilog="Example: trioagg verify --database trioagg.db")
+def verify(
+    database: Database = None,
+    form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE,
+    config: Config = None,
+) -> None:
+    """Compare the ledger with the stored rows; exit 1 if they differ."""
+    from trioagg.views.verify import show_differences
+
+    settings = _settings(config, database=("--database", database))
+    if show_differences(Path(settings.run.database), form.value):
+        raise typer.Exit(FAILED)
+
+
 @app.command(epilog="Example: trioagg replay captures/binance-20260101T00Z.jsonl.gz --database replayed.db")
 def replay(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Raw captures, gzipped or not.")],

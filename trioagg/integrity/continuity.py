@@ -80,7 +80,8 @@ class Continuity:
         return changed
 
     def _touched(self, run: Run) -> list[Gap]:
-        return [gap for gap in self.open if gap.first <= run[1] and run[0] <= gap.last]
+        near = (gap for gap in self.open if gap.first <= run[1] and run[0] <= gap.last)
+        return [gap for gap in near if any(_lacks(part, run) for part in gap.parts)]
 
     def _begin(self, first: int, last: int, at: Nanos, cause: str) -> Gap:
         part = Part(first, last, "open", None)
@@ -96,11 +97,16 @@ class Continuity:
         return filled
 
 
+def _lacks(part: Part, run: Run) -> bool:
+    """Whether the run holds ids that the part has been lacking."""
+    return part.status != "filled" and part.first <= run[1] and run[0] <= part.last
+
+
 def _cut(part: Part, run: Run, at: Nanos) -> list[Part]:
     """A part as what is left of it and what the run fills."""
-    first, last = max(part.first, run[0]), min(part.last, run[1])
-    if part.status == "filled" or first > last:
+    if not _lacks(part, run):
         return [part]
+    first, last = max(part.first, run[0]), min(part.last, run[1])
     pieces = [Part(first, last, "filled", at)]
     if part.first < first:
         pieces.insert(0, evolve(part, last=first - 1))

@@ -2,7 +2,7 @@
 
 ``Writer.open(path)`` makes or opens the file; ``Writer.write(batch)`` makes a batch durable, all or none, and the same
 batch again adds nothing. ``database(path)`` opens the file for reading only, beside any number of writers; ``rows``,
-``latest_tickers``, ``summary``, ``follow``, ``gaps`` ask it. All of it blocks: call it in a worker thread.
+``latest_tickers``, ``summary``, ``follow``, ``gaps``, ``examine`` ask it. All of it blocks: call it in a worker thread.
 
 The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
 (``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
@@ -11,6 +11,7 @@ the schema, and alone imports sqlite3.
 
 from __future__ import annotations
 
+from trioagg.store.audit import Audit, Holdings, examine
 from trioagg.store.kinds import COLUMNS
 from trioagg.store.opening import Database
 from trioagg.store.read import (
@@ -29,14 +30,17 @@ from trioagg.store.write import Counts, Known, Writer
 
 __all__ = [
     "COLUMNS",
+    "Audit",
     "Counts",
     "Database",
+    "Holdings",
     "Known",
     "Look",
     "Row",
     "Writer",
     "connect",
     "database",
+    "examine",
     "follow",
     "gaps",
     "latest_tickers",

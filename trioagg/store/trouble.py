@@ -36,6 +36,11 @@ def explained(error: sqlite3.Error, path: Path) -> StoreError:
     return StoreError(f"database {path} {PASSING.get(code) or LASTING.get(code) or f'cannot be used: {error}'}")
 
 
+def damaged(error: sqlite3.Error) -> bool:
+    """Whether it tells that the file's own structure is broken."""
+    return _code(error) == sqlite3.SQLITE_CORRUPT
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """SQLite's errors in the body, as ours.

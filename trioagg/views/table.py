@@ -64,7 +64,7 @@ def summary_table(quotes: Sequence[Look], now: Nanos) -> str:
     names = ("exchange", "symbol", "last", "bid", "ask", "spread", "volume 24h", "age", "msg/s")
     if not quotes:
         return f"{'  '.join(names)}\n(nothing received yet)"
-    return _aligned([names, *(_look(quote, now) for quote in quotes)], left=2)
+    return aligned([names, *(_look(quote, now) for quote in quotes)], left=2)
 
 
 def _look(quote: Look, now: Nanos) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def _price(price: Decimal | None) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _aligned(lines: Sequence[Sequence[str]], left: int) -> str:
+def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
     """Columns two spaces apart; the first ``left`` of them flush left, the others flush right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
