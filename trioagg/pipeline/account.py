@@ -22,7 +22,7 @@ def account(outcome: Outcome, path: Path) -> None:
     for problem in outcome.problems:
         log.error(problem)
     level = max(logging.INFO, logging.getLogger().level)
-    log.log(level, "done", **outcome.tally.counts(), open_gaps=_open_gaps(path))
+    log.log(level, "done", **outcome.tally.counts(), open_gaps=_open_gaps(path), drift=outcome.drift)
 
 
 def _open_gaps(path: Path) -> int:

@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 
 from trioagg.exchanges import Action, Exchange, Fetch, Output
 from trioagg.model import Event, Quarantined
+from trioagg.pipeline.drift import Drift
 from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
 from trioagg.transport.capture import Captured
@@ -35,12 +36,14 @@ class Intake:
         sinks: one flow per sink.
         captures: the recorder's flow, if captures are recorded.
         keep: which events to keep; None keeps all.
+        drift: notes fields that nobody knows.
     """
 
     tally: Tally
     sinks: Sequence[Inlet[Event]]
     captures: Inlet[Captured] | None = None
     keep: Callable[[Event], bool] | None = None
+    drift: Drift = field(factory=Drift)
     _reported: set[tuple[str, str]] = field(factory=set)
 
     def frames(self, adapter: Exchange, source: str, frames: Frames) -> tuple[Sequence[Event], list[Action]]:
@@ -53,6 +56,7 @@ class Intake:
         if self.captures:
             numbered = enumerate(frames.payloads, frames.at)
             self.captures.put([Captured(adapter.name, at, source, payload) for at, payload in numbered])
+        self.drift.look(adapter.name, frames.payloads, frames.at)
         return self._put(adapter.digest(frames.payloads, frames.at))
 
     def answer(self, adapter: Exchange, fetch: Fetch, answer: Captured) -> list[Action]:

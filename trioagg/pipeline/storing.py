@@ -91,6 +91,7 @@ async def storing(
         with producers:
             yield Producing(intake, stores[database].describe)
         intake.close()
+        outcome.drift = intake.drift.frames
         writers.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
 
 

@@ -38,11 +38,13 @@ class Outcome:
         tally: the account of the database.
         beside: the accounts of further sinks, by URL.
         failures: what failed, a line each.
+        drift: frames looked at that held fields which nobody knows.
     """
 
     tally: Tally = field(factory=Tally)
     beside: dict[str, Tally] = field(factory=dict)
     failures: list[str] = field(factory=list)
+    drift: int = 0
 
     @property
     def problems(self) -> list[str]:
