@@ -12,7 +12,7 @@ from bench import others, ours, stages
 from bench.figures import Load
 from bench.server import pin
 from trioagg import logs
-from trioagg.cli import collect_less_garbage
+from trioagg.cli.collecting import collect_less_garbage
 
 CASES = {
     "floor": others.floor,

@@ -34,7 +34,7 @@ from trioagg.store import (
     database,
     follow,
     gaps,
-    latest_tickers,
+    latest,
     open_gaps,
     rows,
     summary,
@@ -176,8 +176,8 @@ def test_choosing_exchanges(writer: Writer, db: Database) -> None:
 def test_the_latest_ticker_of_each_market(writer: Writer, db: Database) -> None:
     """One row per market, the newest received, and of one instant the last."""
     writer.write([ticker(T0 + n // 2, market=market, ask=str(n)) for n in range(4) for market in ("a B/C", "b B/C")])
-    assert [(row["exchange"], row["ask"]) for row in latest_tickers(db)] == [("a", "3"), ("b", "3")]
-    assert len(latest_tickers(db, ["a"], ["B/C"])) == 1
+    assert [(row["exchange"], row["ask"]) for row in latest(db, "ticker")] == [("a", "3"), ("b", "3")]
+    assert len(latest(db, "ticker", ["a"], ["B/C"])) == 1
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_what_is_not_there_is_named(writer: Writer, db: Database, choice: dict[s
         with pytest.raises(SettingsError, match=reason):
             rows(db, kind, **choice)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match=reason):
-        latest_tickers(db, **choice)
+        latest(db, "ticker", **choice)
     with pytest.raises(SettingsError, match=reason):
         next(follow(db, "trades", **choice))  # type: ignore[arg-type]
 
@@ -203,7 +203,7 @@ def test_what_is_not_there_is_named(writer: Writer, db: Database, choice: dict[s
 def test_asking_an_empty_database(db: Database) -> None:
     """A database without rows has none, and says so when a symbol is asked for."""
     assert [rows(db, kind) for kind in COLUMNS] == [[]] * len(COLUMNS)
-    assert (latest_tickers(db), summary(db), gaps(db), open_gaps(db)) == ([], [], [], 0)
+    assert (latest(db, "ticker"), summary(db), gaps(db), open_gaps(db)) == ([], [], [], 0)
     with pytest.raises(SettingsError, match="it is empty so far"):
         rows(db, "trades", symbols=["BTC/USDT"])
 
@@ -313,7 +313,7 @@ def test_no_question_scans_a_table(writer: Writer, path: Path) -> None:
             steps = follow(db, kind)
             next(steps)
             next(steps)
-        latest_tickers(db)
+        latest(db, "ticker")
         summary(db)
         open_gaps(db)
         db.set_trace_callback(None)

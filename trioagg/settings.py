@@ -58,6 +58,15 @@ def one_of(good: Iterable[str]) -> Parse:
     return parse
 
 
+def nearest_symbol(symbol: str, there: Iterable[str]) -> str:
+    """The end of a message about a symbol that an exchange lacks: those of the same asset that are nearest to it."""
+    known = sorted(there)
+    base = symbol.partition("/")[0]
+    same_base = [item for item in known if item.startswith(base + "/")]
+    close = difflib.get_close_matches(symbol, same_base or known, n=3, cutoff=0.3) or same_base[:3] or known[:3]
+    return f"did you mean {' or '.join(close)}?"
+
+
 def many(parse: Parse) -> Parse:
     """A list, separated by commas, without repetitions and not empty."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -11,14 +10,14 @@ import trio
 from attrs import define, evolve, field, frozen
 
 from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
-from trioagg.exchanges import GARBLED, Exchange, Feed, Fetch, Subscription, load, reason
+from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, load
 from trioagg.model import Instrument
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.poll import poll
-from trioagg.pipeline.rest import Rest, rest_of
+from trioagg.pipeline.rest import Rest, instruments, rest_of
 from trioagg.pipeline.stream import Stream
 from trioagg.pipeline.supervise import supervise
-from trioagg.settings import Settings
+from trioagg.settings import Settings, nearest_symbol
 from trioagg.transport.backoff import Attempts, Backoff
 from trioagg.transport.clock import Stamps
 from trioagg.transport.http import Http
@@ -127,18 +126,7 @@ class Feeds:
                 return
 
     async def _list(self) -> list[Instrument]:
-        listed: list[Instrument] = []
-        for fetch in self.adapter.listing():
-            answer = await self.rest.ask(fetch, attempts=1)
-            self.place.intake.note(answer)
-            try:
-                listed += self.adapter.instruments(fetch, answer.payload)
-            except RateLimited as limited:
-                self.rest.silent_for(limited.retry_after)
-                raise
-            except GARBLED as error:
-                raise WireError(f"{fetch.path}: {reason(error)}") from None
-        return listed
+        return await instruments(self.rest, note=self.place.intake.note)
 
     def _known(self, listed: Sequence[Instrument]) -> list[str]:
         there = {item.symbol: item for item in listed}
@@ -153,7 +141,7 @@ class Feeds:
         return known
 
     def _unknown(self, symbol: str, there: Iterable[str]) -> None:
-        message = f"{self.adapter.name} has no symbol {symbol!r}; {_nearest(symbol, there)}"
+        message = f"{self.adapter.name} has no symbol {symbol!r}; {nearest_symbol(symbol, there)}"
         if self.place.roll.lacks(self.adapter.name, symbol):
             raise SettingsError(message)
         log.error(message)
@@ -226,11 +214,3 @@ def check_channels(settings: Settings) -> None:
         if channel not in offered:
             who, what = ", ".join(settings.run.exchanges), ", ".join(sorted(offered))
             raise SettingsError(f"--channel: {who} does not offer {channel.value!r}; known: {what}")
-
-
-def _nearest(symbol: str, there: Iterable[str]) -> str:
-    known = sorted(there)
-    base = symbol.partition("/")[0]
-    same_base = [item for item in known if item.startswith(base + "/")]
-    close = difflib.get_close_matches(symbol, same_base or known, n=3, cutoff=0.3) or same_base[:3] or known[:3]
-    return f"did you mean {' or '.join(close)}?"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import structlog
 from attrs import evolve, frozen
 
-from trioagg.errors import LinkError, RateLimited
-from trioagg.exchanges import Action, Exchange, Fetch
+from trioagg.errors import LinkError, RateLimited, WireError
+from trioagg.exchanges import GARBLED, Action, Exchange, Fetch, reason
+from trioagg.model import Instrument
 from trioagg.pipeline.intake import Intake
 from trioagg.settings import Retry, Venue
 from trioagg.transport.backoff import Backoff
@@ -71,6 +73,30 @@ class Rest:
     def silent_for(self, seconds: float) -> None:
         """Ask nothing for so long, since the exchange said so in an answer."""
         self._gate.closed_for(seconds)
+
+
+async def instruments(rest: Rest, *, note: Callable[[Captured], None]) -> list[Instrument]:
+    """Every instrument of an exchange, by its lists.
+
+    Args:
+        note: told each answer as it came.
+
+    Raises:
+        LinkError: a list cannot be had now; RateLimited closes the gate.
+        WireError: an answer is no list.
+    """
+    listed: list[Instrument] = []
+    for fetch in rest.adapter.listing():
+        answer = await rest.ask(fetch, attempts=1)
+        note(answer)
+        try:
+            listed += rest.adapter.instruments(fetch, answer.payload)
+        except RateLimited as limited:
+            rest.silent_for(limited.retry_after)
+            raise
+        except GARBLED as error:
+            raise WireError(f"{fetch.path}: {reason(error)}") from None
+    return listed
 
 
 def _tell(error: LinkError, wait: float) -> None:

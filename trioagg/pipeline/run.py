@@ -16,21 +16,19 @@ store what is in them and return; then nothing is left that the root waits for.
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
 
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from trioagg.pipeline.account import account
 from trioagg.pipeline.display import Display
 from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
 from trioagg.pipeline.signals import stopping
+from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.storing import Causes, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings
-from trioagg.simulator.pairs import listed
-from trioagg.simulator.server import serve
 from trioagg.transport.clock import Stamps
 from trioagg.transport.http import open_http
 
@@ -74,7 +72,7 @@ async def run(job: Job) -> Outcome:
 async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> None:
     run = job.settings.run
     async with open_http() as http, open_sinks(run) as stores, trio.open_nursery() as root:
-        settings = await _simulated(root, job.settings) if job.simulated else job.settings
+        settings = await simulated(root, job.settings) if job.simulated else job.settings
         display = Display(Path(run.database), run.exchanges, run.symbols)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
@@ -87,13 +85,3 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
         if job.display:
             await display.draw()
         root.cancel_scope.cancel()
-
-
-async def _simulated(root: trio.Nursery, settings: Settings) -> Settings:
-    """Start the built-in exchange, and settings that point to it."""
-    there = [symbol for symbol in settings.run.symbols if symbol in listed()]
-    urls = await root.start(partial(serve, exchanges=settings.run.exchanges, symbols=there))
-    venues = {
-        name: evolve(settings.venue(name), rest_url=served.rest, ws_url=served.ws) for name, served in urls.items()
-    }
-    return evolve(settings, venues={**settings.venues, **venues})

@@ -2,7 +2,7 @@
 
 ``Writer.open(path)`` makes or opens the file; ``Writer.write(batch)`` makes a batch durable, all or none, and the same
 batch again adds nothing. ``database(path)`` opens the file for reading only, beside any number of writers; ``rows``,
-``latest_tickers``, ``summary``, ``follow``, ``gaps``, ``examine`` ask it. All of it blocks: call it in a worker thread.
+``latest``, ``summary``, ``follow``, ``gaps``, ``examine`` ask it. All of it blocks: call it in a worker thread.
 
 The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
 (``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
@@ -20,7 +20,7 @@ from trioagg.store.read import (
     database,
     follow,
     gaps,
-    latest_tickers,
+    latest,
     open_gaps,
     rows,
     summary,
@@ -43,7 +43,7 @@ __all__ = [
     "examine",
     "follow",
     "gaps",
-    "latest_tickers",
+    "latest",
     "open_gaps",
     "rows",
     "summary",

@@ -116,15 +116,15 @@ def rows(
     return merged(chain.from_iterable(newest(db, lane, part, limit) for lane, part in chosen), limit)
 
 
-def latest_tickers(db: Database, exchanges: Sequence[str] = (), symbols: Sequence[str] = ()) -> list[Row]:
-    """The newest ticker of every market that has one, by exchange and symbol.
+def latest(db: Database, kind: str, exchanges: Sequence[str] = (), symbols: Sequence[str] = ()) -> list[Row]:
+    """The newest row of a kind that is keyed by its arrival, of every market that has one, by exchange and symbol.
 
     Raises:
         SettingsError: the database knows nothing of an exchange or symbol.
         StoreError: it cannot be read.
     """
-    demand(db, "ticker", exchanges, symbols)
-    return [one.row for lane, part in parts(db, "ticker", exchanges, symbols) for one in newest(db, lane, part, 1)]
+    demand(db, kind, exchanges, symbols)
+    return [one.row for lane, part in parts(db, kind, exchanges, symbols) for one in newest(db, lane, part, 1)]
 
 
 def gaps(db: Database, exchanges: Sequence[str] = (), symbols: Sequence[str] = ()) -> list[Row]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trioagg.store import database, follow, gaps, latest_tickers, rows
+from trioagg.store import database, follow, gaps, latest, rows
 from trioagg.views import table
 
 PAUSE = 0.5
@@ -28,7 +28,7 @@ def show(
     """
     with database(path) as db:
         if kind == "ticker" and limit is None:
-            found = latest_tickers(db, exchanges, symbols)
+            found = latest(db, "ticker", exchanges, symbols)
         else:
             found = rows(db, kind, exchanges=exchanges, symbols=symbols, limit=limit or LIMIT)
     _print(table.render(found, kind, form))

@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from attrs import fields
+
+from trioagg.integrity.consolidation import Best
 from trioagg.model import Nanos
 from trioagg.store import COLUMNS, Look, Row
 
@@ -29,8 +32,12 @@ TIMES: Mapping[str, Sequence[str]] = {
     "gaps": ("detected", "closed"),
     "quarantine": ("received",),
     "instruments": (),
+    "best": ("received",),
 }
 """The columns of each kind that are nanoseconds UTC."""
+
+SHOWN: Mapping[str, Sequence[str]] = {**COLUMNS, "best": [field.name for field in fields(Best)]}
+"""What can be printed, and the columns of each."""
 
 LONGEST = 60
 """Characters of a cell in a table; programs get the whole."""
@@ -43,14 +50,14 @@ def render(rows: Sequence[Row], kind: str, form: Format = "table", *, header: bo
 
     Args:
         rows: from the store's reading side.
-        kind: a key of ``COLUMNS``.
+        kind: a key of ``SHOWN``.
         form: ``table`` for people; ``json``, one object a line, and ``csv`` with the database's names and exact values.
         header: whether the names come first (a table that goes on needs them once; ``json`` has none).
     """
     if form == "json":
         return "\n".join(json.dumps(_encodable(row), ensure_ascii=False) for row in rows)
     if form == "csv":
-        return _csv(rows, COLUMNS[kind], header=header)
+        return _csv(rows, SHOWN[kind], header=header)
     return _table(rows, kind, header=header)
 
 
@@ -96,7 +103,7 @@ def aligned(lines: Sequence[Sequence[str]], left: int) -> str:
 
 
 def _table(rows: Sequence[Row], kind: str, *, header: bool) -> str:
-    names = COLUMNS[kind]
+    names = SHOWN[kind]
     titles = [name.replace("_", " ") for name in names]
     if not rows:
         return f"{'  '.join(titles)}\n(no {kind} stored yet)" if header else ""

@@ -1,0 +1,102 @@
+"""The command line: parse, compose, exit codes; no logic.
+
+``options`` is what commands share, ``collecting`` and ``looking`` are the commands, in the order of the help below.
+What a command needs is imported when it runs, so that ``--help`` starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Annotated, NoReturn
+
+import typer
+
+from trioagg import __version__
+from trioagg.cli import collecting, looking
+from trioagg.cli.options import DONE, FAILED, MISUSED
+from trioagg.errors import SettingsError, TrioaggError
+
+app = typer.Typer(
+    name="trioagg",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"trioagg {__version__}")
+        raise typer.Exit(DONE)
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Collect, store and show live crypto market data: a record that can be trusted."""
+
+
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "run": (collecting.run, "run --exchange binance --symbol BTC/USDT --interval 5"),
+    "show": (looking.show, "show trades --symbol BTC/USDT --limit 20 --format json"),
+    "gaps": (looking.gaps, "gaps --format json"),
+    "verify": (looking.verify, "verify --database trioagg.db"),
+    "replay": (collecting.replay, "replay captures/binance-20260101T00Z.jsonl.gz --database replayed.db"),
+    "simulate": (collecting.simulate, "simulate --port 9000 --rate 1000 --fault garble,share=0.02"),
+    "exchanges": (looking.list_exchanges, "exchanges --format json"),
+    "symbols": (looking.symbols, "symbols kraken --format json"),
+    "init": (looking.init, "init"),
+}
+"""Every command, in the order of the help, with an example."""
+
+for name, (command, example) in COMMANDS.items():
+    app.command(name=name, epilog=f"Example: trioagg {example}")(command)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The program: every mistake is one line on standard error, and never a traceback."""
+    code = _invoke(arguments)
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.exit(code)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit complains
+    sys.exit(code)
+
+
+def _invoke(arguments: list[str] | None) -> int:
+    try:
+        return app(arguments, standalone_mode=False, prog_name="trioagg") or DONE
+    except typer.TyperException as error:
+        return _complain(_usage(error), MISUSED)
+    except (typer.Abort, KeyboardInterrupt):
+        return _complain("interrupted", FAILED)
+    except TrioaggError as error:
+        return _complain(str(error), MISUSED if isinstance(error, SettingsError) else FAILED)
+    except OSError as error:
+        return _complain(f"{error.filename or 'standard output'}: {error.strerror or error}", FAILED)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"trioagg: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _usage(error: typer.TyperException) -> str:
+    from trioagg.settings import nearest
+
+    message = str(getattr(error, "format_message", lambda: str(error))())
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if (
+        option
+        and context
+        and "ossible" not in message
+        and option not in (good := [name for item in context.command.params for name in item.opts])
+    ):
+        return f"{message}; {nearest(option, good)}"
+    return message if option else f"{message.rstrip('.')}; see `trioagg --help`"

@@ -1,0 +1,149 @@
+"""The commands that take data in: from exchanges, from captures; and the exchange that is built in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trioagg.cli.options import FAILED, Channels, Config, Database, Exchanges, Sinks, Symbols, read_settings, value
+from trioagg.errors import SettingsError
+
+if TYPE_CHECKING:
+    from trioagg.pipeline.tally import Outcome
+
+
+def run(
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    channel: Channels = None,
+    interval: Annotated[
+        str | None, typer.Option("--interval", "-i", metavar="SECONDS", help="REST poll period.")
+    ] = None,
+    database: Database = None,
+    duration: Annotated[str | None, typer.Option(metavar="SECONDS", help="Stop cleanly after so long.")] = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="Against the built-in exchange, offline.")] = False,
+    record: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep raw captures there.")] = None,
+    sink: Sinks = None,
+    config: Config = None,
+    display: Annotated[bool, typer.Option(help="Print summaries.")] = True,
+    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="console or json.")] = None,
+) -> None:
+    """Collect from the exchanges into the database.
+
+    Ends cleanly on Ctrl-C, SIGTERM, or after the duration: everything received is stored first. A second signal stops
+    at once.
+    """
+    _hold_signals()
+    from trioagg.settings import number
+
+    lasting = value("--duration", duration, number(float, least=0))
+    settings = read_settings(
+        config,
+        exchanges=("--exchange", exchange),
+        symbols=("--symbol", symbol),
+        channels=("--channel", channel),
+        interval=("--interval", interval),
+        database=("--database", database),
+        sinks=("--sink", sink),
+        log_level=("--log-level", log_level),
+        log_format=("--log-format", log_format),
+    )
+    import trio
+
+    from trioagg.pipeline.run import Job
+    from trioagg.pipeline.run import run as collect
+
+    if record is not None and record.exists() and not record.is_dir():
+        raise SettingsError(f"--record: bad value {str(record)!r}: must be a folder")
+    job = Job(settings, simulated=simulated, duration=lasting, record=record, display=display)
+    collect_less_garbage()
+    _end(trio.run(collect, job))
+
+
+def replay(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Raw captures, gzipped or not.")],
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    channel: Channels = None,
+    database: Database = None,
+    sink: Sinks = None,
+    config: Config = None,
+) -> None:
+    """Store what raw captures hold; the same again adds nothing."""
+    _hold_signals()
+    import trio
+
+    from trioagg.pipeline.replay import Choice
+    from trioagg.pipeline.replay import replay as play
+    from trioagg.views.progress import progress
+
+    settings = read_settings(config, database=("--database", database), sinks=("--sink", sink))
+    chosen = read_settings(
+        config, exchanges=("--exchange", exchange), symbols=("--symbol", symbol), channels=("--channel", channel)
+    ).run
+    choice = Choice(
+        chosen.exchanges if exchange else (), chosen.symbols if symbol else (), chosen.channels if channel else ()
+    )
+    for file in files:
+        if not file.is_file():
+            raise SettingsError(f"FILE: bad value {str(file)!r}: there is no such file")
+    collect_less_garbage()
+    with progress("replayed") as advance:
+        outcome = trio.run(lambda: play(files, settings, choice=choice, progress=advance))
+    _end(outcome)
+
+
+def simulate(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[str, typer.Option(metavar="NUMBER", help="0: a free one.")] = "0",
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    rate: Annotated[str | None, typer.Option(metavar="MESSAGES", help="Per second in all.")] = None,
+    seed: Annotated[str, typer.Option(metavar="NUMBER", help="The same seed makes the same market.")] = "0",
+    fault: Annotated[list[str] | None, typer.Option(metavar="SPEC", help="As cut,every=10; repeat for more.")] = None,
+    capture: Annotated[Path | None, typer.Option(metavar="FILE", help="Play this recording.")] = None,
+) -> None:
+    """Serve the built-in exchange, for tests and demos."""
+    import trio
+
+    from trioagg.settings import number
+    from trioagg.simulator.standalone import serve_until_signal
+
+    settings = read_settings(None, exchanges=("--exchange", exchange), symbols=("--symbol", symbol))
+    trio.run(
+        lambda: serve_until_signal(
+            host=host,
+            port=value("--port", port, number(int, least=0, most=65535)),
+            exchanges=settings.run.exchanges,
+            symbols=settings.run.symbols if symbol else (),
+            rate=value("--rate", rate, number(float, least=0)),
+            seed=value("--seed", seed, number(int, least=0)),
+            faults=fault or (),
+            capture=capture,
+        )
+    )
+
+
+def _hold_signals() -> None:
+    """Keep signals back until the run listens for them, and once it is over, so that none ends it untidily."""
+    import signal
+
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+
+
+def collect_less_garbage() -> None:
+    """Look through the living less often: events wait by the thousand, and nothing that they refer to refers back."""
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1000)
+
+
+def _end(outcome: Outcome) -> None:
+    if outcome.problems:
+        raise typer.Exit(FAILED)

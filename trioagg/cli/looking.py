@@ -1,0 +1,122 @@
+"""The commands that show what is stored, and what there is to collect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trioagg.cli.options import (
+    FAILED,
+    Config,
+    Database,
+    Exchanges,
+    Format,
+    Kind,
+    Listing,
+    Symbols,
+    read_settings,
+    value,
+)
+from trioagg.errors import SettingsError
+
+
+def show(
+    kind: Annotated[Kind, typer.Argument(help="What to show.")] = Kind.TICKER,
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    limit: Annotated[str | None, typer.Option("--limit", "-n", metavar="N", help="Rows at the most.")] = None,
+    database: Database = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with new rows as they come.")] = False,
+    stale: Annotated[
+        str | None, typer.Option(metavar="SECONDS", help="best: by how much prices may be older than the newest. [30]")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Show the latest rows of the database.
+
+    Without --limit, the newest ticker of every market, or 20 rows of another kind. The kind best is the best bid and
+    ask across exchanges, and the last price weighted by the day's volume.
+    """
+    from trioagg.settings import number
+    from trioagg.views import best
+    from trioagg.views import show as view
+
+    rows = value("--limit", limit, number(int, least=1, most=1_000_000_000))
+    path = Path(read_settings(config, database=("--database", database)).run.database)
+    chosen = {"exchanges": exchange or (), "symbols": [name.upper() for name in symbol or ()]}
+    if kind is Kind.BEST:
+        if follow:
+            raise SettingsError("--follow: the kind 'best' is a look at now; follow 'ticker' or 'quotes'")
+        patience = best.STALE if stale is None else value("--stale", stale, number(float, least=0))
+        best.show_best(path, form.value, limit=rows, stale=patience, **chosen)
+    elif follow:
+        view.show_on(path, kind.value, form.value, limit=rows or view.LIMIT, **chosen)
+    else:
+        view.show(path, kind.value, form.value, limit=rows, **chosen)
+
+
+def gaps(
+    database: Database = None,
+    form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE,
+    config: Config = None,
+) -> None:
+    """Show what is missing and why; exit 1 if anything is."""
+    from trioagg.views import show as view
+
+    settings = read_settings(config, database=("--database", database))
+    if view.show_gaps(Path(settings.run.database), form.value):
+        raise typer.Exit(FAILED)
+
+
+def verify(
+    database: Database = None,
+    form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE,
+    config: Config = None,
+) -> None:
+    """Compare the ledger with the stored rows; exit 1 if they differ."""
+    from trioagg.views.verify import show_differences
+
+    settings = read_settings(config, database=("--database", database))
+    if show_differences(Path(settings.run.database), form.value):
+        raise typer.Exit(FAILED)
+
+
+def list_exchanges(form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE) -> None:
+    """List the exchanges, their channels and their proofs."""
+    from trioagg.views.exchanges import show_exchanges
+
+    show_exchanges(form.value)
+
+
+def symbols(
+    exchange: Annotated[str, typer.Argument(help="The exchange.")],
+    simulated: Annotated[bool, typer.Option("--simulated", help="Ask the built-in exchange, offline.")] = False,
+    form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE,
+    config: Config = None,
+) -> None:
+    """List the markets of an exchange, as it tells them now."""
+    import trio
+
+    from trioagg.pipeline.symbols import symbols as ask
+    from trioagg.views.symbols import show_symbols
+
+    settings = read_settings(config, exchanges=("EXCHANGE", [exchange]))
+    show_symbols(trio.run(lambda: ask(settings.run.exchanges[0], settings, offline=simulated)), form.value)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("settings.ini"),
+) -> None:
+    """Write a settings file that holds every key."""
+    from trioagg.settings import template
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template())
+    except FileExistsError:
+        raise SettingsError(f"{path}: is there already; nothing was written") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
