@@ -14,14 +14,16 @@ from bench.figures import Figures, Load, Watch
 from bench.server import natives
 from trioagg.exchanges import Feed, Subscription
 from trioagg.exchanges.binance import Adapter
-from trioagg.model import Channel, Event, Gap, Instrument
+from trioagg.integrity.continuity import Run as Ids
+from trioagg.integrity.ledger import Draft
+from trioagg.model import Channel, Event, Instrument, Nanos
 from trioagg.pipeline.feeds import Place, Roll, feeds_of
 from trioagg.pipeline.storing import Causes, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Run, Settings, Venue
 from trioagg.sinks import Sink, connect
 from trioagg.sinks.sqlite import url_of
-from trioagg.store import Counts, Known
+from trioagg.store import Counts
 from trioagg.transport import websocket
 from trioagg.transport.clock import Stamps
 from trioagg.transport.http import open_http
@@ -58,9 +60,9 @@ class Watched:
     latencies: list[int] = field(factory=list)
     figures: Figures | None = None
 
-    async def write(self, batch: Sequence[Event], gaps: Sequence[Gap], /) -> Counts:
+    async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
         """Note when the batch was committed."""
-        written = await self.sink.write(batch, gaps)
+        written = await self.sink.write(batch, draft)
         committed = time.time_ns()
         self.latencies += [committed - event.received for event in batch[::SAMPLE]]
         self.stored += written.stored
@@ -69,9 +71,9 @@ class Watched:
             self.full.set()
         return written
 
-    async def known(self, exchange: str, symbol: str, /) -> Known:
+    async def around(self, exchange: str, symbol: str, run: Ids, /) -> tuple[Nanos | None, Nanos | None]:
         """As the other has it."""
-        return await self.sink.known(exchange, symbol)
+        return await self.sink.around(exchange, symbol, run)
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """What a run does just before it connects."""
@@ -88,7 +90,7 @@ async def our_row(load: Load) -> Figures:
             watched = Watched(sink, load.messages)
             storage = storing({url: watched}, settings, outcome, causes=CAUSES)
             async with storage as producing, trio.open_nursery() as feeds:
-                place = Place(http, producing.intake, Stamps(), Roll(1), watched.describe)
+                place = Place(http, Stamps(), Roll(1), producing)
                 feeds.start_soon(feeds_of("binance", settings, place, hint=False).run)
                 await watched.full.wait()
                 feeds.cancel_scope.cancel()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from far_end import ask
 
+from trioagg.exchanges import counts
+from trioagg.integrity.ledger import Ledger
 from trioagg.model import Event, Trade
-from trioagg.pipeline.ledger import Ledger
 from trioagg.sinks import sqlite
 from trioagg.sinks.sqlite import url_of
 
@@ -26,9 +27,11 @@ def trades(*ids: int, exchange: str = "binance") -> list[Event]:
 async def store(file: Path, *batches: list[Event]) -> None:
     """Write batches, each with what the ledger makes of it, in a session of its own."""
     async with sqlite.connect(url_of(file)) as sink:
-        ledger = Ledger(sink, cause="not received", first_cause="not running")
+        ledger = Ledger(counts, cause="not received", first_cause="not running")
         for batch in batches:
-            await sink.write(batch, await ledger.take(batch))
+            draft = ledger.draft(batch)
+            await sink.write(batch, draft)
+            ledger.keep(draft)
 
 
 async def test_a_hole_is_a_row_until_it_is_filled(tmp_path: Path) -> None:

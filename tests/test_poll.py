@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from trioagg.exchanges import Feed, Fetch, load
-from trioagg.model import Event
+from trioagg.model import Record
 from trioagg.pipeline.flow import Inlet, flow
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.poll import poll
@@ -41,7 +41,7 @@ async def polled(
         return httpx.Response(int(answer) if answer >= 100 else 200, content=DAY, headers=headers)
 
     adapter, retry = load("binance"), Retry(attempts=3, base_delay=1, max_delay=60)
-    inlet: Inlet[Event]
+    inlet: Inlet[Record]
     inlet, outlet = flow("test", 1000)
     async with open_http(transport=httpx.MockTransport(far_end)) as http:
         rest = rest_of(adapter, Venue(min_delay=0), retry, http=http, stamps=Stamps())

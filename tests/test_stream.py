@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from trioagg.errors import LinkError
 from trioagg.exchanges import Feed, Heartbeat, Subscription, load
-from trioagg.model import Channel, Event
+from trioagg.model import Channel, Record, Trade
 from trioagg.pipeline.flow import Inlet, flow
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import rest_of
@@ -68,7 +68,7 @@ async def lived(
     if beat:
         adapter = type("Adapter", (adapter,), {"heartbeat": Heartbeat(beat, "ping")})
     subscriptions = [Subscription(f"S{n}", Channel.TRADES, f"S{n}") for n in range(symbols)]
-    inlet: Inlet[Event]
+    inlet: Inlet[Record]
     inlet, outlet = flow("test", 1_000_000)
     reason = "time is over"
     async with open_http() as http:
@@ -77,6 +77,7 @@ async def lived(
             adapter=adapter,
             feed=evolve(Feed(), subscriptions=subscriptions),
             ws_url="ws://far.end/prefix",
+            name="ws-1",
             stall_timeout=30,
             first_data_timeout=10,
             rest=rest,
@@ -88,7 +89,11 @@ async def lived(
                 await stream.live()
             except* LinkError as group:
                 reason = str(group.exceptions[0])
-    return round(trio.current_time() - line.began, 6), reason, len(outlet.take_waiting())
+    return (
+        round(trio.current_time() - line.began, 6),
+        reason,
+        len([record for record in outlet.take_waiting() if isinstance(record, Trade)]),
+    )
 
 
 async def test_silence_ends_a_connection(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 from far_end import ask
 
 from trioagg.cli import main
+from trioagg.integrity.ledger import Ask, Entries
 from trioagg.model import Gap, GapStatus, Part, Trade, TradeId
 from trioagg.store import Writer, database, examine
 
@@ -42,9 +44,20 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "a.db"
 
 
+@frozen
+class Told:
+    """A ledger that says what it is told to say."""
+
+    gaps: Sequence[Gap]
+
+    def entries(self, ask: Ask, *, stale: bool) -> Entries:
+        """It, whatever the store has."""
+        return Entries(self.gaps)
+
+
 def write(path: Path, events: list[Any], *gaps: Gap) -> None:
     with closing(Writer.open(path)) as writer:
-        writer.write(events, gaps)
+        writer.write(events, Told(gaps))
 
 
 def typed(*words: str) -> int:
@@ -142,7 +155,7 @@ def test_a_writer_beside_it_is_not_seen(path: Path) -> None:
     def fill(statement: str) -> None:
         asked.append(statement)
         last = len(asked) + 1
-        writer.write(trades(*range(2, last + 1)), [gap((2, last, "filled"), (last + 1, 99, "open"))])
+        writer.write(trades(*range(2, last + 1)), Told([gap((2, last, "filled"), (last + 1, 99, "open"))]))
 
     with closing(Writer.open(path)) as writer, database(path) as db:
         db.set_trace_callback(fill)

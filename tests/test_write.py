@@ -9,13 +9,15 @@ import trio
 from attrs import define, field
 
 from trioagg.errors import SinkError, StoreError
-from trioagg.model import Event, Gap, Instrument, Trade
+from trioagg.exchanges import counts
+from trioagg.integrity.continuity import Run
+from trioagg.integrity.ledger import Draft, Known, Ledger
+from trioagg.model import Event, Gap, Instrument, Nanos, Record, Trade
 from trioagg.pipeline.flow import Inlet, flow
-from trioagg.pipeline.ledger import Ledger
 from trioagg.pipeline.tally import Tally
 from trioagg.pipeline.write import Writer
 from trioagg.settings import Buffers
-from trioagg.store import Counts, Known
+from trioagg.store import Counts
 
 ONE = Decimal(1)
 
@@ -34,29 +36,35 @@ class Memory:
     batches: list[list[Event]] = field(factory=list)
     gaps: list[list[Gap]] = field(factory=list)
 
-    async def write(self, batch: Sequence[Event], gaps: Sequence[Gap], /) -> Counts:
+    async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
         """Keep the batch, or fail."""
+        told = draft.entries(lambda exchange, symbol: Known(None, None, ()), stale=False).gaps
         await trio.sleep(self.seconds)
         if self.failures:
             raise self.failures.pop(0)
         self.batches.append(list(batch))
-        self.gaps.append(list(gaps))
+        self.gaps.append(list(told))
         return Counts(stored=len(batch))
 
-    async def known(self, exchange: str, symbol: str, /) -> Known:
+    async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
         """Nothing from before."""
-        return Known(None, None, [])
+        return None, None
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """Keep nothing."""
 
 
-def writer(sink: Memory, dead: trio.Event | None = None, *, commit_delay: float = 0.02) -> tuple[Inlet[Event], Writer]:
+def nothing() -> None:
+    """Nobody wants to know."""
+
+
+def writer(sink: Memory, dead: trio.Event | None = None, *, commit_delay: float = 0.02) -> tuple[Inlet[Record], Writer]:
     """A writer on a flow of its own."""
     inlet, outlet = flow("test", 100)
     ends = dead.set if dead is not None else lambda: None
-    ledger = Ledger(sink, cause="not received", first_cause="not running")
-    return inlet, Writer(outlet, sink, ledger, Tally(), Buffers(commit_rows=10, commit_delay=commit_delay), dead=ends)
+    ledger = Ledger(counts, cause="not received", first_cause="not running")
+    buffers = Buffers(commit_rows=10, commit_delay=commit_delay)
+    return inlet, Writer(outlet, sink, ledger, Tally(), buffers, dead=ends, noticed=nothing)
 
 
 async def test_events_are_gathered_for_the_commit_delay(

@@ -310,9 +310,76 @@ class Gap:
         """How many ids may still be filled."""
         return sum(part.last - part.first + 1 for part in self.parts if part.status == "open")
 
+    @property
+    def lacking(self) -> bool:
+        """Whether any of it is not there, given up or not."""
+        return any(part.status != "filled" for part in self.parts)
+
+
+@frozen
+class Loss:
+    """Something of a channel that never came and cannot be asked for: the exchange's own count, or a checksum, tells.
+
+    Attributes:
+        first, last: the numbers that are missing, inclusive; None where the exchange does not count.
+        cause: why, in a few words.
+        received: when it was noticed, our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbol: str
+    channel: str
+    first: int | None
+    last: int | None
+    cause: str
+    received: Nanos
+
+
+@frozen
+class Forgone:
+    """Trades that are missing and that the exchange does not tell any more.
+
+    Attributes:
+        first, last: their ids, inclusive.
+        received: when it was found out, our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbol: str
+    first: int
+    last: int
+    received: Nanos
+
+
+@frozen
+class Session:
+    """One connection from its beginning to its end, so that quiet can be told from disconnected.
+
+    Attributes:
+        connection: which of the exchange's connections, ``ws-1``.
+        subscriptions: how many it carries.
+        opened, closed: our time, nanoseconds UTC; ``closed`` is None while it lives.
+        reason: why it ended; empty while it lives.
+    """
+
+    exchange: str
+    connection: str
+    subscriptions: int
+    opened: Nanos
+    closed: Nanos | None
+    reason: str
+
+
+Note = Loss | Forgone | Session
+"""What the ledger is told beside events: no event, and not counted as one."""
+
+NOTES = frozenset({Loss, Forgone, Session})
 
 Event = Trade | Ticker | Candle | Book | Quote | Delta | Funding | OpenInterest | Liquidation | Quarantined
 """What flows from the feeds to the sinks."""
+
+Record = Event | Note
+"""All that flows."""
 
 CHANNELS: Mapping[type, Channel] = {
     Trade: Channel.TRADES,

@@ -221,6 +221,15 @@ class Retry:
 
 
 @frozen
+class Repair:
+    """How holes are closed."""
+
+    backfill_limit: int = key(
+        number(int, least=0), 100_000, "missing trades of each market that one run asks REST for; 0: none"
+    )
+
+
+@frozen
 class Buffers:
     """How much may be under way, and how it is gathered for the store."""
 
@@ -248,6 +257,7 @@ class Settings:
     run: Run = Run()
     book: Books = Books()
     retry: Retry = Retry()
+    repair: Repair = Repair()
     buffers: Buffers = Buffers()
     venues: Mapping[str, Venue] = field(factory=dict)
 
@@ -256,7 +266,7 @@ class Settings:
         return self.venues.get(name, Venue())
 
 
-SECTIONS: dict[str, type] = {"run": Run, "book": Books, "retry": Retry, "buffers": Buffers}
+SECTIONS: dict[str, type] = {"run": Run, "book": Books, "retry": Retry, "repair": Repair, "buffers": Buffers}
 EXCHANGE = "exchange:"
 
 Values = dict[str, dict[str, tuple[str, str]]]

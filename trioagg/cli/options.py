@@ -49,6 +49,7 @@ class Kind(StrEnum):
     LIQUIDATIONS = "liquidations"
     INSTRUMENTS = "instruments"
     QUARANTINE = "quarantine"
+    SESSIONS = "sessions"
 
 
 def many(name: str, short: str, says: str) -> Any:

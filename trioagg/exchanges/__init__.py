@@ -79,6 +79,7 @@ __all__ = [
     "Retire",
     "Send",
     "Subscription",
+    "counts",
     "load",
     "names",
     "reason",
@@ -257,6 +258,12 @@ def reason(error: Exception) -> str:
 def names() -> tuple[str, ...]:
     """The exchanges that there are: the files of this folder, none of them imported."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+@cache
+def counts(name: str) -> bool:
+    """Whether an exchange counts the trades of each market up by one."""
+    return load(name).proofs.get(Channel.TRADES) is Proof.ID
 
 
 def load(name: str) -> type[Exchange]:

@@ -45,6 +45,7 @@ from trioagg.exchanges._records import asked, candle
 from trioagg.model import Channel, Instrument, Nanos, Side, Ticker, Trade
 
 IN_URL = 100  # streams named in the URL
+PAGE = 1000  # trades in one answer
 PER_MESSAGE = 200  # streams named in one SUBSCRIBE
 BOOK = "/api/v3/depth"
 QUOTES = (
@@ -163,7 +164,8 @@ class Adapter(Exchange):
         raise WireError("unknown REST path")
 
     def missing(self, hole: Hole) -> Fetch:
-        return Fetch(f"/api/v3/historicalTrades?symbol={hole.native}&fromId={hole.first}&limit=1000", weight=25)
+        limit = PAGE if hole.first is None or hole.last is None else min(PAGE, hole.last - hole.first + 1)
+        return Fetch(f"/api/v3/historicalTrades?symbol={hole.native}&fromId={hole.first}&limit={limit}", weight=25)
 
     @classmethod
     def time(cls, body: bytes) -> Nanos:

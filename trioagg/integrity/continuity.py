@@ -7,11 +7,14 @@ Ids that come late, twice or out of order are no gaps once they are there; ids b
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from attrs import define, evolve, field
 
-from trioagg.model import Gap, Nanos, Part
+from trioagg.model import Gap, GapStatus, Nanos, Part
+
+OPEN: tuple[GapStatus, ...] = ("open",)
+LACKING: tuple[GapStatus, ...] = ("open", "unfillable")
 
 Run = tuple[int, int]
 """Consecutive ids: the first and the last of them."""
@@ -35,7 +38,7 @@ class Continuity:
     Attributes:
         exchange, symbol, channel: whose.
         lowest, highest: the range of ids that were seen; None before the first.
-        open: gaps with ids that are still missing, by their first id.
+        open: gaps that lack ids, given up or not, by their first id.
     """
 
     exchange: str
@@ -63,15 +66,24 @@ class Continuity:
         for run in runs(ids):
             for gap in self._take(run, at, cause):
                 changed[gap.first] = gap
-        self.open = [gap for gap in self.open if gap.missing]
+        self.open = [gap for gap in self.open if gap.lacking]
         return list(changed.values())
+
+    def forgo(self, run: Run, at: Nanos) -> list[Gap]:
+        """Give up ids that nobody tells any more; those that come all the same are filled then.
+
+        Returns:
+            The gaps that are changed, whole.
+        """
+        touched = [gap for gap in self.open if any(_overlaps(part, run, OPEN) for part in gap.parts)]
+        return [self._mark(gap, run, at, "unfillable") for gap in touched]
 
     def _take(self, run: Run, at: Nanos, cause: str) -> list[Gap]:
         first, last = run
         if self.lowest is None or self.highest is None:
             self.lowest, self.highest = run
             return []
-        changed = [self._fill(gap, run, at) for gap in self._touched(run)]
+        changed = [self._mark(gap, run, at, "filled") for gap in self._touched(run)]
         if first > self.highest + 1:
             changed.append(self._begin(self.highest + 1, first - 1, at, cause))
         if last < self.lowest - 1:
@@ -81,7 +93,7 @@ class Continuity:
 
     def _touched(self, run: Run) -> list[Gap]:
         near = (gap for gap in self.open if gap.first <= run[1] and run[0] <= gap.last)
-        return [gap for gap in near if any(_lacks(part, run) for part in gap.parts)]
+        return [gap for gap in near if any(_overlaps(part, run, LACKING) for part in gap.parts)]
 
     def _begin(self, first: int, last: int, at: Nanos, cause: str) -> Gap:
         part = Part(first, last, "open", None)
@@ -89,25 +101,24 @@ class Continuity:
         self.open.insert(bisect_left([other.first for other in self.open], first), gap)
         return gap
 
-    def _fill(self, gap: Gap, run: Run, at: Nanos) -> Gap:
-        filled = evolve(
-            gap, parts=tuple(_joined([piece for part in gap.parts for piece in _cut(part, run, max(at, gap.detected))]))
-        )
-        self.open[self.open.index(gap)] = filled
-        return filled
+    def _mark(self, gap: Gap, run: Run, at: Nanos, status: GapStatus) -> Gap:
+        pieces = [piece for part in gap.parts for piece in _cut(part, run, max(at, gap.detected), status)]
+        marked = evolve(gap, parts=tuple(_joined(pieces)))
+        self.open[self.open.index(gap)] = marked
+        return marked
 
 
-def _lacks(part: Part, run: Run) -> bool:
-    """Whether the run holds ids that the part has been lacking."""
-    return part.status != "filled" and part.first <= run[1] and run[0] <= part.last
+def _overlaps(part: Part, run: Run, statuses: Collection[GapStatus]) -> bool:
+    """Whether the run holds ids of a part of such a status."""
+    return part.status in statuses and part.first <= run[1] and run[0] <= part.last
 
 
-def _cut(part: Part, run: Run, at: Nanos) -> list[Part]:
-    """A part as what is left of it and what the run fills."""
-    if not _lacks(part, run):
+def _cut(part: Part, run: Run, at: Nanos, status: GapStatus) -> list[Part]:
+    """A part as what is left of it and what the run marks: what came fills, what is given up was open."""
+    if not _overlaps(part, run, LACKING if status == "filled" else OPEN):
         return [part]
     first, last = max(part.first, run[0]), min(part.last, run[1])
-    pieces = [Part(first, last, "filled", at)]
+    pieces = [Part(first, last, status, at)]
     if part.first < first:
         pieces.insert(0, evolve(part, last=first - 1))
     if last < part.last:
@@ -116,12 +127,12 @@ def _cut(part: Part, run: Run, at: Nanos) -> list[Part]:
 
 
 def _joined(parts: list[Part]) -> list[Part]:
-    """Filled parts that touch are one, closed when the later of them was."""
+    """Closed parts of one status that touch are one, closed when the later of them was."""
     joined = parts[:1]
     for part in parts[1:]:
-        if part.status == joined[-1].status == "filled":
+        if part.status == joined[-1].status != "open":
             closed = max(part.closed or 0, joined[-1].closed or 0)
-            joined[-1] = Part(joined[-1].first, part.last, "filled", closed)
+            joined[-1] = Part(joined[-1].first, part.last, part.status, closed)
         else:
             joined.append(part)
     return joined

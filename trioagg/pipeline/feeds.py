@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -10,11 +10,12 @@ import trio
 from attrs import define, evolve, field, frozen
 
 from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
-from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, load
+from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, counts, load
 from trioagg.model import Instrument
-from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.poll import poll
+from trioagg.pipeline.repair import Repair
 from trioagg.pipeline.rest import Rest, instruments, rest_of
+from trioagg.pipeline.storing import Producing
 from trioagg.pipeline.stream import Stream
 from trioagg.pipeline.supervise import supervise
 from trioagg.settings import Settings, nearest_symbol
@@ -47,15 +48,13 @@ class Place:
     """What the feeds of all exchanges share.
 
     Attributes:
-        intake: takes what they receive.
-        describe: keeps what is known of instruments.
+        producing: where they deliver.
     """
 
     http: Http
-    intake: Intake
     stamps: Stamps
     roll: Roll
-    describe: Callable[[Sequence[Instrument]], Awaitable[None]]
+    producing: Producing
 
 
 @frozen
@@ -85,11 +84,13 @@ class Feeds:
         listed = await self._list_soon()
         known = self._known(listed) if listed else list(self.settings.run.symbols)
         ours = [item for item in listed or () if item.symbol in known]
-        await self.place.describe(ours)
+        await self.place.producing.describe(ours)
         feed = self._feed(known, ours)
         async with trio.open_nursery() as nursery:
             if listed is None:
                 nursery.start_soon(self._list_later)
+            if self.settings.repair.backfill_limit and counts(self.adapter.name):
+                nursery.start_soon(self._repair, feed)
             for fetch in self.adapter(feed).polls():
                 nursery.start_soon(self._poll, feed, fetch)
             streamed = [item for item in feed.subscriptions if item.channel in self.adapter.streamed]
@@ -121,12 +122,14 @@ class Feeds:
             except TrioaggError as error:
                 log.warning("still no instrument list", reason=str(error))
             else:
-                await self.place.describe([item for item in listed if item.symbol in self.settings.run.symbols])
+                await self.place.producing.describe(
+                    [item for item in listed if item.symbol in self.settings.run.symbols]
+                )
                 self._known(listed)
                 return
 
     async def _list(self) -> list[Instrument]:
-        return await instruments(self.rest, note=self.place.intake.note)
+        return await instruments(self.rest, note=self.place.producing.intake.capture)
 
     def _known(self, listed: Sequence[Instrument]) -> list[str]:
         there = {item.symbol: item for item in listed}
@@ -162,8 +165,21 @@ class Feeds:
 
     async def _poll(self, feed: Feed, fetch: Fetch) -> None:
         structlog.contextvars.bind_contextvars(connection="rest")
-        live = partial(poll, self.adapter(feed), fetch, rest=self.rest, intake=self.place.intake)
+        live = partial(poll, self.adapter(feed), fetch, rest=self.rest, intake=self.place.producing.intake)
         await supervise(live, self._attempts(), hint=self.hint)
+
+    async def _repair(self, feed: Feed) -> None:
+        structlog.contextvars.bind_contextvars(connection="repair")
+        mend = Repair(
+            adapter=self.adapter,
+            feed=feed,
+            rest=self.rest,
+            intake=self.place.producing.intake,
+            holes=self.place.producing.holes,
+            stamps=self.place.stamps,
+            limit=self.settings.repair.backfill_limit,
+        )
+        await supervise(mend.run, self._attempts(), hint=self.hint)
 
     async def _stream(self, feed: Feed, some: Sequence[Subscription], number: int) -> None:
         structlog.contextvars.bind_contextvars(connection=f"ws-{number}")
@@ -173,9 +189,10 @@ class Feeds:
             feed=evolve(feed, subscriptions=some),
             ws_url=venue.ws_url or "",
             stall_timeout=self.settings.run.stall_timeout,
+            name=f"ws-{number}",
             first_data_timeout=self.settings.run.first_data_timeout,
             rest=self.rest,
-            intake=self.place.intake,
+            intake=self.place.producing.intake,
             stamps=self.place.stamps,
         )
         await supervise(stream.live, self._attempts(), hint=self.hint)

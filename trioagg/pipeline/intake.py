@@ -10,8 +10,8 @@ from typing import cast, get_args
 import structlog
 from attrs import define, evolve, field
 
-from trioagg.exchanges import Action, Exchange, Fetch, Output
-from trioagg.model import Event, Quarantined
+from trioagg.exchanges import Action, Exchange, Fetch, Missed, Output
+from trioagg.model import Event, Loss, Nanos, Note, Quarantined, Record
 from trioagg.pipeline.drift import Drift
 from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
@@ -40,7 +40,7 @@ class Intake:
     """
 
     tally: Tally
-    sinks: Sequence[Inlet[Event]]
+    sinks: Sequence[Inlet[Record]]
     captures: Inlet[Captured] | None = None
     keep: Callable[[Event], bool] | None = None
     drift: Drift = field(factory=Drift)
@@ -57,18 +57,23 @@ class Intake:
             numbered = enumerate(frames.payloads, frames.at)
             self.captures.put([Captured(adapter.name, at, source, payload) for at, payload in numbered])
         self.drift.look(adapter.name, frames.payloads, frames.at)
-        return self._put(adapter.digest(frames.payloads, frames.at))
+        return self._put(adapter.digest(frames.payloads, frames.at), adapter, frames.at)
 
-    def answer(self, adapter: Exchange, fetch: Fetch, answer: Captured) -> list[Action]:
+    def answer(self, adapter: Exchange, fetch: Fetch, answer: Captured) -> tuple[Sequence[Event], list[Action]]:
         """Take the answer to a request.
 
         Returns:
-            What the adapter wants done.
+            The events in it, and what the adapter wants done.
         """
-        self.note(answer)
-        return self._put(adapter.answered(fetch, answer.payload, answer.received))[1]
+        self.capture(answer)
+        return self._put(adapter.answered(fetch, answer.payload, answer.received), adapter, answer.received)
 
-    def note(self, answer: Captured) -> None:
+    def note(self, notes: Sequence[Note]) -> None:
+        """Tell the ledgers of something that is no event."""
+        for inlet in self.sinks:
+            inlet.put(notes)
+
+    def capture(self, answer: Captured) -> None:
         """Record an answer, which may hold no events."""
         if self.captures:
             self.captures.put([answer])
@@ -87,12 +92,14 @@ class Intake:
         if self.captures:
             self.captures.close()
 
-    def _put(self, out: list[Output]) -> tuple[Sequence[Event], list[Action]]:
+    def _put(self, out: list[Output], adapter: Exchange, at: Nanos) -> tuple[Sequence[Event], list[Action]]:
         kinds = set(map(type, out))
         actions = [item for item in out if isinstance(item, ACTIONS)] if kinds & set(ACTIONS) else []
         events = cast(list[Event], [item for item in out if not isinstance(item, ACTIONS)] if actions else out)
         if Quarantined in kinds:
             self._report(events)
+        if Missed in kinds:
+            self.note([_loss(adapter.name, item, at) for item in actions if isinstance(item, Missed)])
         if self.keep:
             events = [event for event in events if self.keep(event)]
         self.tally.received += len(events)
@@ -107,6 +114,10 @@ class Intake:
                 if kind not in self._reported:
                     self._reported.add(kind)
                     log.warning("frame quarantined; more of this kind are counted only", reason=event.reason)
+
+
+def _loss(exchange: str, missed: Missed, at: Nanos) -> Loss:
+    return Loss(exchange, missed.symbol, missed.channel, missed.first, missed.last, missed.reason, at)
 
 
 def _unpacked(frames: Frames, encoding: str) -> Frames:

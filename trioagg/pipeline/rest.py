@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 import structlog
@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from trioagg.errors import LinkError, RateLimited, WireError
 from trioagg.exchanges import GARBLED, Action, Exchange, Fetch, reason
-from trioagg.model import Instrument
+from trioagg.model import Event, Instrument
 from trioagg.pipeline.intake import Intake
 from trioagg.settings import Retry, Venue
 from trioagg.transport.backoff import Backoff
@@ -65,7 +65,23 @@ class Rest:
         """
         answer = await self.ask(fetch)
         try:
-            return intake.answer(adapter, fetch, answer)
+            return intake.answer(adapter, fetch, answer)[1]
+        except RateLimited as limited:
+            self.silent_for(limited.retry_after)
+            raise
+
+    async def consult(self, adapter: Exchange, fetch: Fetch, intake: Intake) -> Sequence[Event]:
+        """Ask as ``converse`` does, of an adapter that wants nothing done.
+
+        Returns:
+            The events in the answer.
+
+        Raises:
+            LinkError: there was no answer, or it was a demand for silence, which is kept.
+        """
+        answer = await self.ask(fetch)
+        try:
+            return intake.answer(adapter, fetch, answer)[0]
         except RateLimited as limited:
             self.silent_for(limited.retry_after)
             raise

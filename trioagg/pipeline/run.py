@@ -78,7 +78,7 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
             root.start_soon(display.repeat, run.display_interval)
         async with storing(stores, settings, outcome, causes=CAUSES, folder=job.record) as producing:
             with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
-                place = Place(http, producing.intake, Stamps(), Roll(len(run.exchanges)), producing.describe)
+                place = Place(http, Stamps(), Roll(len(run.exchanges)), producing)
                 async with trio.open_nursery() as feeds:
                     for name in run.exchanges:
                         feeds.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)

@@ -10,10 +10,12 @@ import trio
 from attrs import frozen
 
 from trioagg import sinks
-from trioagg.model import Event, Instrument
+from trioagg.exchanges import counts
+from trioagg.integrity.ledger import Ledger
+from trioagg.model import Instrument, Record
 from trioagg.pipeline.flow import Inlet, flow
+from trioagg.pipeline.holes import Holes
 from trioagg.pipeline.intake import Intake
-from trioagg.pipeline.ledger import Ledger
 from trioagg.pipeline.record import record
 from trioagg.pipeline.tally import Outcome, Tally
 from trioagg.pipeline.write import Writer
@@ -29,10 +31,12 @@ class Producing:
     Attributes:
         intake: takes what they receive.
         describe: keeps in the database what is known of instruments.
+        holes: what the database lacks.
     """
 
     intake: Intake
     describe: Callable[[Sequence[Instrument]], Awaitable[None]]
+    holes: Holes
 
 
 @frozen
@@ -78,25 +82,26 @@ async def storing(
     tallies = {database: outcome.tally, **outcome.beside}
     producers = trio.CancelScope()
     async with trio.open_nursery() as writers:
-        inlets: list[Inlet[Event]] = []
+        ledgers = {url: Ledger(counts, cause=causes.within, first_cause=causes.before) for url in stores}
+        holes = Holes(ledgers[database], stores[database].around)
+        inlets: list[Inlet[Record]] = []
         for url, store in stores.items():
             inlet, outlet = flow(url, settings.buffers.channel)
-            ledger = Ledger(store, cause=causes.within, first_cause=causes.before)
-            ends = producers.cancel if url == database else _nothing
-            writer = Writer(outlet, store, ledger, tallies[url], settings.buffers, dead=ends)
+            ends, tells = (producers.cancel, holes.tell) if url == database else (_nothing, _nothing)
+            writer = Writer(outlet, store, ledgers[url], tallies[url], settings.buffers, dead=ends, noticed=tells)
             writers.start_soon(writer.run)
             inlets.append(inlet)
         captures = _recording(writers, folder, settings.buffers.channel, outcome.failures) if folder else None
         intake = Intake(outcome.tally, inlets, captures)
         with producers:
-            yield Producing(intake, stores[database].describe)
+            yield Producing(intake, stores[database].describe, holes)
         intake.close()
         outcome.drift = intake.drift.frames
         writers.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
 
 
 def _nothing() -> None:
-    """A sink beside the database died: the others go on."""
+    """A sink beside the database died, and the others go on; or it noticed what the database notices itself."""
 
 
 def _recording(writers: trio.Nursery, folder: Path, capacity: int, failures: list[str]) -> Inlet[Captured]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
-from trioagg.errors import LinkError, Retired
+from trioagg.errors import LinkError, Retired, first
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send
+from trioagg.model import Session
 from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
@@ -31,6 +33,7 @@ class Stream:
         adapter: its class.
         feed: what to subscribe to.
         ws_url: the user's address, in place of the exchange's own; empty for that.
+        name: which of the exchange's connections, ``ws-1``.
         stall_timeout: seconds without an event before the connection counts as dead.
         first_data_timeout: seconds without data after which a subscription is told to be silent.
     """
@@ -38,6 +41,7 @@ class Stream:
     adapter: type[Exchange]
     feed: Feed
     ws_url: str
+    name: str
     stall_timeout: float
     first_data_timeout: float
     rest: Rest
@@ -52,7 +56,11 @@ class Stream:
         """
         adapter = self.adapter(self.feed)
         url = await self._address(adapter)
-        async with websocket.connect(url, stamps=self.stamps) as socket, trio.open_nursery() as nursery:
+        async with (
+            websocket.connect(url, stamps=self.stamps) as socket,
+            self._session(),
+            trio.open_nursery() as nursery,
+        ):
             log.info("connected", streams=len(self.feed.subscriptions))
             outbox, unsent = trio.open_memory_channel[str](UNSENT)
             nursery.start_soon(_send, socket, unsent, 1 / adapter.limits.sends)
@@ -64,6 +72,20 @@ class Stream:
             connection.act(adapter.opened())
             await connection.read(socket)
 
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[None]:
+        """Tell the ledger when the connection begins and ends, and why."""
+        life = Session(self.adapter.name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
+        self.intake.note([life])
+        reason = "stopped"
+        try:
+            yield
+        except BaseException as error:
+            reason = _reason(error)
+            raise
+        finally:
+            self.intake.note([evolve(life, closed=self.stamps.take(), reason=reason)])
+
     async def _address(self, adapter: Exchange) -> str:
         todo = deque(adapter.begin())
         while todo:
@@ -73,6 +95,14 @@ class Stream:
                 case Fetch() as fetch:
                     todo.extend(await self.rest.converse(adapter, fetch, self.intake))
         raise LinkError("the exchange named no address to connect to")
+
+
+def _reason(error: BaseException) -> str:
+    """Why a connection ended: the link's own words, the name of a bug, or that we wanted it."""
+    inner = first(error)
+    if isinstance(inner, LinkError):
+        return str(inner)
+    return "stopped" if isinstance(inner, trio.Cancelled) else type(inner).__name__
 
 
 @frozen

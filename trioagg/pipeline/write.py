@@ -6,15 +6,16 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
+from typing import cast
 
 import structlog
 import trio
 from attrs import define, field
 
 from trioagg.errors import SinkError, StoreError
-from trioagg.model import Event, Gap
+from trioagg.integrity.ledger import Ledger
+from trioagg.model import NOTES, Event, Note, Record
 from trioagg.pipeline.flow import Outlet
-from trioagg.pipeline.ledger import Ledger
 from trioagg.pipeline.tally import Tally
 from trioagg.settings import Buffers
 from trioagg.sinks import Sink
@@ -33,15 +34,17 @@ class Writer:
     Attributes:
         tally: where it accounts for every event that it took.
         dead: called when the sink will take nothing any more.
+        noticed: called when gaps were opened or changed.
     """
 
-    outlet: Outlet[Event]
+    outlet: Outlet[Record]
     sink: Sink
     ledger: Ledger
     tally: Tally
     buffers: Buffers
     dead: Callable[[], None]
-    _in_hand: list[Event] = field(factory=list, init=False)
+    noticed: Callable[[], None]
+    _in_hand: list[Record] = field(factory=list, init=False)
     _due: float = field(default=-math.inf, init=False)
 
     async def run(self) -> None:
@@ -70,16 +73,17 @@ class Writer:
         self._due = trio.current_time() + self.buffers.commit_delay
 
     async def _store(self) -> None:
-        gaps: list[Gap] | None = None
+        events, draft = _events(self._in_hand), self.ledger.draft(self._in_hand)
         for failures in count(1):
             try:
-                gaps = await self.ledger.take(self._in_hand) if gaps is None else gaps
-                written = await self.sink.write(self._in_hand, gaps)
+                written = await self.sink.write(events, draft)
             except SinkError as error:
                 waiting = len(self._in_hand) + self.outlet.gauge.waiting
                 log.error("not stored; trying again", reason=str(error), waiting=waiting)
                 await trio.sleep(AGAIN.delay(failures))
             else:
+                if self.ledger.keep(draft):
+                    self.noticed()
                 self.tally.stored += written.stored
                 self.tally.duplicates += written.duplicates
                 self.tally.quarantined += written.quarantined
@@ -93,5 +97,12 @@ class Writer:
                 self._in_hand = await self.outlet.take(self.buffers.commit_rows)
 
     def _lose(self) -> None:
-        self.tally.lost += len(self._in_hand) + len(self.outlet.take_waiting())
+        self.tally.lost += len(_events(self._in_hand)) + len(_events(self.outlet.take_waiting()))
         self._in_hand = []
+
+
+def _events(records: list[Record]) -> list[Event]:
+    """The records without the notes among them."""
+    if NOTES.isdisjoint(map(type, records)):
+        return cast(list[Event], records)
+    return [record for record in records if not isinstance(record, Note)]

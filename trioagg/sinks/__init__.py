@@ -13,15 +13,17 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from trioagg.errors import SettingsError
-from trioagg.model import Event, Gap, Instrument
-from trioagg.store import Counts, Known
+from trioagg.integrity.continuity import Run
+from trioagg.integrity.ledger import Draft
+from trioagg.model import Event, Instrument, Nanos
+from trioagg.store import Counts
 
 
 class Sink(Protocol):
     """A store that takes batches, one at a time."""
 
-    async def write(self, batch: Sequence[Event], gaps: Sequence[Gap], /) -> Counts:
-        """Make a batch durable, and the gaps that it opened or changed: all or none, and the same again adds nothing.
+    async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
+        """Make a batch durable, and what its draft enters into the ledger: all or none; the same again adds nothing.
 
         Raises:
             SinkError: none of it was written; the same batch may be offered again.
@@ -29,8 +31,8 @@ class Sink(Protocol):
         """
         ...
 
-    async def known(self, exchange: str, symbol: str, /) -> Known:
-        """What is stored of a market's numbered trades, and what is known to be missing of them.
+    async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
+        """The times of the nearest stored trades before and after some ids, nanoseconds UTC; None where there is none.
 
         Raises:
             SinkError, StoreError: it cannot be told now, or ever.

@@ -10,8 +10,10 @@ import trio
 from attrs import define
 
 from trioagg.errors import SettingsError
-from trioagg.model import Event, Gap, Instrument
-from trioagg.store import Counts, Known, Writer
+from trioagg.integrity.continuity import Run
+from trioagg.integrity.ledger import Draft
+from trioagg.model import Event, Instrument, Nanos
+from trioagg.store import Counts, Writer
 
 PREFIX = "sqlite:///"
 
@@ -28,13 +30,13 @@ class SqliteSink:
     _writer: Writer
     _limiter: trio.CapacityLimiter
 
-    async def write(self, batch: Sequence[Event], gaps: Sequence[Gap], /) -> Counts:
+    async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
         """See ``Sink.write``."""
-        return await trio.to_thread.run_sync(self._writer.write, batch, gaps, limiter=self._limiter)
+        return await trio.to_thread.run_sync(self._writer.write, batch, draft, limiter=self._limiter)
 
-    async def known(self, exchange: str, symbol: str, /) -> Known:
-        """See ``Sink.known``."""
-        return await trio.to_thread.run_sync(self._writer.known, exchange, symbol, limiter=self._limiter)
+    async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
+        """See ``Sink.around``."""
+        return await trio.to_thread.run_sync(self._writer.around, exchange, symbol, run, limiter=self._limiter)
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """See ``Sink.describe``."""

@@ -26,7 +26,7 @@ from trioagg.store.read import (
     summary,
 )
 from trioagg.store.seek import Row
-from trioagg.store.write import Counts, Known, Writer
+from trioagg.store.write import Counts, Writer
 
 __all__ = [
     "COLUMNS",
@@ -34,7 +34,6 @@ __all__ = [
     "Counts",
     "Database",
     "Holdings",
-    "Known",
     "Look",
     "Row",
     "Writer",

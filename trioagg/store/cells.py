@@ -18,10 +18,12 @@ from trioagg.model import (
     Instrument,
     Level,
     Liquidation,
+    Loss,
     OpenInterest,
     Part,
     Quarantined,
     Quote,
+    Session,
     Ticker,
     Trade,
     TradeId,
@@ -63,6 +65,26 @@ def part_rows(gap: Gap, ids: Ids) -> list[Cells]:
         )
         for part in gap.parts
     ]
+
+
+def loss_row(loss: Loss, ids: Ids) -> Cells:
+    """A loss for the table ``gap``; one without numbers is told from others by when it was noticed."""
+    origin = loss.received if loss.first is None else loss.first
+    missing = None if loss.first is None or loss.last is None else loss.last - loss.first + 1
+    at = loss.received
+    return (
+        *(ids[loss.exchange, loss.symbol], loss.channel, origin),
+        *(loss.first, loss.last, missing),
+        *(loss.cause, "unfillable", at, at),
+    )
+
+
+def session_row(session: Session) -> Cells:
+    """A connection's life for the table ``session``."""
+    return (
+        *(session.exchange, session.connection, session.subscriptions),
+        *(session.opened, session.closed, session.reason),
+    )
 
 
 def gaps_of(exchange: str, symbol: str, rows: Iterable[Sequence[Any]]) -> list[Gap]:

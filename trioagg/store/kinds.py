@@ -21,6 +21,7 @@ from trioagg.model import (
     OpenInterest,
     Quarantined,
     Quote,
+    Session,
     Ticker,
     Trade,
 )
@@ -159,6 +160,7 @@ INSTRUMENTS = (
 LANES: Mapping[str, Sequence[Lane]] = {kind.name: kind.lanes for kind in KINDS.values()} | {
     "gaps": (Lane(GAPS, "gap", ("instrument",), ("id",), "id"),),
     "quarantine": (Lane(_names(Quarantined), "quarantined", ("exchange",), ("received", "digest"), "received"),),
+    "sessions": (Lane(_names(Session), "session", ("exchange",), ("opened", "id"), "opened"),),
     "instruments": (Lane(INSTRUMENTS, "instrument", ("id",), ("id",), "id"),),
 }
 """Where the rows of everything that can be shown lie."""

@@ -215,6 +215,22 @@ CREATE TABLE delta (
     PRIMARY KEY (instrument, received, ordinal)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY,
+    exchange TEXT NOT NULL,
+    connection TEXT NOT NULL,
+    subscriptions INTEGER NOT NULL,
+    opened INTEGER NOT NULL,
+    closed INTEGER,
+    reason TEXT NOT NULL,
+    UNIQUE (exchange, connection, opened)
+) STRICT;
+
+CREATE INDEX session_by_time ON session (exchange, opened);
+
+CREATE VIEW sessions AS
+SELECT exchange, connection, subscriptions, opened, closed, reason FROM session;
+
 CREATE VIEW quotes AS
 SELECT exchange, symbol, CAST(bid AS REAL) AS bid, CAST(bid_size AS REAL) AS bid_size,
     CAST(ask AS REAL) AS ask, CAST(ask_size AS REAL) AS ask_size, timestamp, received

@@ -17,6 +17,9 @@ from trioagg.store.trouble import reading
 Row = dict[str, Any]
 """A row under the contract's column names."""
 
+OF_EXCHANGES = ("quarantine", "sessions")
+"""Kinds that are told by exchange, not by market."""
+
 AT_ONCE = 10_000
 """Rows of one part that ``follow`` takes in one step, at most."""
 
@@ -83,8 +86,9 @@ def merged(found: Iterable[Found], limit: int = sys.maxsize) -> list[Row]:
 
 def parts(db: Database, kind: str, exchanges: Sequence[str], symbols: Sequence[str]) -> list[tuple[Lane, Part]]:
     """Where the rows of a kind lie, by exchange and symbol."""
-    if kind == "quarantine":
-        found = [Part((name,), name, "") for name in _quarantined(db) if not exchanges or name in exchanges]
+    if kind in OF_EXCHANGES:
+        names = _named(db, kind)
+        found = [Part((name,), name, "") for name in names if not exchanges or name in exchanges]
     else:
         found = markets(db, exchanges, symbols)
     if kind == "candles":
@@ -102,8 +106,10 @@ def markets(db: Database, exchanges: Sequence[str], symbols: Sequence[str]) -> l
     ]
 
 
-def _quarantined(db: Database) -> list[str]:
-    return [name for (name,) in query(db, "SELECT DISTINCT exchange FROM quarantined ORDER BY exchange")]
+def _named(db: Database, kind: str) -> list[str]:
+    """The exchanges that have rows of a kind that is told by exchange."""
+    table = LANES[kind][0].table
+    return [name for (name,) in query(db, f"SELECT DISTINCT exchange FROM {table} ORDER BY exchange")]
 
 
 def _intervals(db: Database, market: Part) -> Iterator[str]:
@@ -126,9 +132,9 @@ def demand(db: Database, kind: str, exchanges: Sequence[str], symbols: Sequence[
     if kind not in LANES:
         raise SettingsError(f"nothing of kind {kind!r} is stored; known: {', '.join(LANES)}")
     known = markets(db, (), ())
-    names = {part.exchange for part in known} | ({*_quarantined(db)} if kind == "quarantine" else set())
+    names = {part.exchange for part in known} | ({*_named(db, kind)} if kind in OF_EXCHANGES else set())
     _require(db, "exchange", exchanges, names)
-    if kind != "quarantine":
+    if kind not in OF_EXCHANGES:
         _require(db, "symbol", symbols, {part.symbol for part in known if not exchanges or part.exchange in exchanges})
 
 

@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from attrs import frozen
 
 from trioagg.errors import StoreError
-from trioagg.model import Event, Gap, Instrument
+from trioagg.integrity.ledger import Ask, Entries, Known
+from trioagg.model import Event, Instrument, Nanos
 from trioagg.store.cells import (
     Cells,
     Ids,
@@ -23,9 +25,11 @@ from trioagg.store.cells import (
     gap_key,
     gaps_of,
     instrument_row,
+    loss_row,
     numbered,
     part_rows,
     quarantine_row,
+    session_row,
 )
 from trioagg.store.kinds import KINDS, Kind, parted
 from trioagg.store.opening import Database, transaction, writable
@@ -46,7 +50,7 @@ OPEN_GAPS = """
 SELECT channel, origin, first_missing, last_missing, cause, status, detected, closed FROM gap AS part
 WHERE instrument = ? AND EXISTS (
     SELECT 1 FROM gap WHERE (instrument, channel, origin) = (part.instrument, part.channel, part.origin)
-    AND status = 'open'
+    AND status <> 'filled'
 )
 ORDER BY channel, origin, first_missing
 """
@@ -56,6 +60,16 @@ INSERT INTO gap
     (instrument, channel, origin, first_missing, last_missing, missing, cause, status, detected, closed)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+KEEP_SESSION = """
+INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (exchange, connection, opened) DO UPDATE SET closed = excluded.closed, reason = excluded.reason
+"""
+EDGE = """
+SELECT coalesce(timestamp, received) FROM trade
+WHERE instrument = (SELECT id FROM instrument WHERE exchange = ? AND symbol = ?) AND trade_id < ''
+"""
+BEFORE = f"{EDGE} AND trade_id < ? ORDER BY trade_id DESC LIMIT 1"
+AFTER = f"{EDGE} AND trade_id > ? ORDER BY trade_id LIMIT 1"
 DESCRIBE_INSTRUMENT = """
 INSERT INTO instrument
     (exchange, symbol, native, base, quote, tick_size, amount_step, contract_size, amount_unit, status)
@@ -86,18 +100,12 @@ class Counts:
         )
 
 
-@frozen
-class Known:
-    """What a store has of one market's numbered trades.
+class Reckoning(Protocol):
+    """Says what belongs into the ledger beside a batch; a ``Draft`` does."""
 
-    Attributes:
-        lowest, highest: the ids at both ends; None where there are none.
-        gaps: those that are not filled yet.
-    """
-
-    lowest: int | None
-    highest: int | None
-    gaps: list[Gap]
+    def entries(self, ask: Ask, *, stale: bool) -> Entries:
+        """See ``Draft.entries``."""
+        ...
 
 
 class Writer:
@@ -111,6 +119,7 @@ class Writer:
         self.path = db.path
         self._db = db
         self._file = _identity(db.path)
+        self._version = -1
         self._ids: dict[Market, int] = {}
         self._moments: dict[Kind, Moments] = {kind: {} for kind in KINDS.values()}
 
@@ -127,28 +136,30 @@ class Writer:
         """
         return cls(writable(Path(path), patience))
 
-    def write(self, batch: Sequence[Event], gaps: Sequence[Gap] = ()) -> Counts:
+    def write(self, batch: Sequence[Event], draft: Reckoning | None = None) -> Counts:
         """Make a batch durable: all or none, and the same batch again adds nothing.
 
         Args:
             batch: the events.
-            gaps: those that the batch opened or changed, each in place of what was known of it.
+            draft: reckons, inside the transaction, what belongs into the ledger beside them.
 
         Raises:
             SinkError: nothing was written; the same batch may be offered again.
             StoreError: nothing was written, and nothing ever will be until a person acts.
         """
         parts, bad = parted(batch)
-        markets = {(event.exchange, event.symbol) for part in (*parts.values(), gaps) for event in part}
         met: dict[Kind, Moments] = {}
         with self._transaction():
+            entries = draft.entries(self._known, stale=self._stale()) if draft else Entries()
+            told = (*parts.values(), entries.gaps, entries.losses)
+            markets = {(item.exchange, item.symbol) for part in told for item in part}
             ids = self._identified(markets)
             rows = {kind: kind.rows(events, ids) for kind, events in parts.items()}
             for kind in [kind for kind in rows if kind.arriving]:
                 rows[kind], met[kind] = numbered(rows[kind], self._moments[kind], partial(self._arrived, kind))
             stored = sum(self._added(kind, made) for kind, made in rows.items())
             self._db.executemany(INSERT_QUARANTINED, map(quarantine_row, bad))
-            self._renew(gaps, ids)
+            self._note(entries, ids)
         self._committed(ids, met)
         return Counts(stored, len(batch) - len(bad) - stored, len(bad))
 
@@ -170,13 +181,21 @@ class Writer:
             StoreError: it cannot be read at all.
         """
         with writing(self.path):
-            found = self._db.execute(f"SELECT id FROM instrument WHERE {MARKET}", (exchange, symbol)).fetchone()
-            if found is None:
-                return Known(None, None, [])
-            edges = [self._db.execute(edge, found).fetchone() for edge in (LOWEST, HIGHEST)]
-            parts = self._db.execute(OPEN_GAPS, found).fetchall()
-        lowest, highest = (edge and edge[0] for edge in edges)
-        return Known(lowest, highest, gaps_of(exchange, symbol, parts))
+            return self._known(exchange, symbol)
+
+    def around(self, exchange: str, symbol: str, run: tuple[int, int]) -> tuple[Nanos | None, Nanos | None]:
+        """The times of the nearest stored trades before and after some ids, nanoseconds UTC; None where there is none.
+
+        Raises:
+            SinkError: it cannot be read now.
+            StoreError: it cannot be read at all.
+        """
+        with writing(self.path):
+            before, after = (
+                self._db.execute(edge, (exchange, symbol, number)).fetchone()
+                for edge, number in zip((BEFORE, AFTER), run, strict=True)
+            )
+        return before and before[0], after and after[0]
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, as far as its readers let us, and close it."""
@@ -184,6 +203,20 @@ class Writer:
             self._db.execute("PRAGMA busy_timeout = 0")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         self._db.close()
+
+    def _known(self, exchange: str, symbol: str) -> Known:
+        found = self._db.execute(f"SELECT id FROM instrument WHERE {MARKET}", (exchange, symbol)).fetchone()
+        if found is None:
+            return Known(None, None, [])
+        edges = [self._db.execute(edge, found).fetchone() for edge in (LOWEST, HIGHEST)]
+        parts = self._db.execute(OPEN_GAPS, found).fetchall()
+        lowest, highest = (edge and edge[0] for edge in edges)
+        return Known(lowest, highest, gaps_of(exchange, symbol, parts))
+
+    def _stale(self) -> bool:
+        """Whether another connection has written since the last time that this was asked."""
+        before, self._version = self._version, self._db.execute("PRAGMA data_version").fetchone()[0]
+        return before != self._version
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -202,9 +235,12 @@ class Writer:
         found: int = self._db.execute(FIND_INSTRUMENT, market).fetchone()[0]
         return found
 
-    def _renew(self, gaps: Sequence[Gap], ids: Ids) -> None:
-        self._db.executemany(FORGET_GAP, [gap_key(gap, ids) for gap in gaps])
-        self._db.executemany(INSERT_PART, [row for gap in gaps for row in part_rows(gap, ids)])
+    def _note(self, entries: Entries, ids: Ids) -> None:
+        losses = [loss_row(loss, ids) for loss in entries.losses]
+        keys = [*(gap_key(gap, ids) for gap in entries.gaps), *(row[:3] for row in losses)]
+        self._db.executemany(FORGET_GAP, keys)
+        self._db.executemany(INSERT_PART, [*(row for gap in entries.gaps for row in part_rows(gap, ids)), *losses])
+        self._db.executemany(KEEP_SESSION, map(session_row, entries.sessions))
 
     def _arrived(self, kind: Kind, instant: Instant, count: int) -> list[Cells]:
         return self._db.execute(kind.arrived, (*instant, count)).fetchall()

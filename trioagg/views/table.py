@@ -31,6 +31,7 @@ TIMES: Mapping[str, Sequence[str]] = {
     "liquidations": ("timestamp", "received"),
     "gaps": ("detected", "closed"),
     "quarantine": ("received",),
+    "sessions": ("opened", "closed"),
     "instruments": (),
     "best": ("received",),
 }

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trioagg import exchanges
-from trioagg.exchanges import Proof
 from trioagg.integrity.agreement import differences, holes, size
 from trioagg.model import Channel
 from trioagg.store import Audit, Row, database, examine
@@ -25,7 +24,7 @@ def show_differences(path: Path, form: str) -> bool:
     Raises:
         StoreError: the database is not there, or cannot be read.
     """
-    counting = [name for name in exchanges.names() if exchanges.load(name).proofs.get(Channel.TRADES) is Proof.ID]
+    counting = [name for name in exchanges.names() if exchanges.counts(name)]
     with database(path) as db:
         found = examine(db, counting)
     rows = [*_damage(found), *_differences(found)]
