@@ -1,4 +1,4 @@
-"""What the transcript of Hyperliquid cannot say: answers that only their shape tells apart, lists, limits, replays."""
+"""What the transcript of Hyperliquid cannot say: answers known by their shape, lists, limits, replays, books."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ from decimal import Decimal
 import pytest
 
 from trioagg.errors import WireError
-from trioagg.exchanges import Action, Connect, Exchange, Feed, Fetch, Output, Refused, Send, Subscription
+from trioagg.exchanges import (
+    Action,
+    BookPlan,
+    Connect,
+    Exchange,
+    Feed,
+    Fetch,
+    Hole,
+    Output,
+    Refused,
+    Send,
+    Subscription,
+)
 from trioagg.exchanges.hyperliquid import Adapter
-from trioagg.model import Candle, Channel, Funding, Quarantined, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Delta, Funding, Quarantined, Quote, Ticker, Trade
 
 INFO = Fetch("/info")
 META = b'{"universe":[{"name":"BTC","szDecimals":5},{"name":"kPEPE","szDecimals":0}]}'
 DEAL = {"coin": "BTC", "side": "B", "px": "10.0", "sz": "2", "time": 1772445600193, "tid": 7}
 BAR = {"t": 60_000, "T": 119_999, "s": "BTC", "i": "1m", "o": "1", "c": "2", "h": "3", "l": "1", "v": "0", "n": 0}
 TRADES, TICKER = Channel.TRADES, Channel.TICKER
+SECOND = 1_000_000_000
 
 
 def spots(*pairs: tuple[str, str, str]) -> bytes:
@@ -134,7 +147,7 @@ def test_what_only_contracts_have_is_not_asked_of_spot() -> None:
     """No connection is opened for it."""
     wanted = [Subscription("PURR/USDC", channel, "PURR/USDC") for channel in Adapter.streamed]
     (some,) = Adapter.connections(wanted)
-    assert {item.channel for item in some} == {TRADES, TICKER, Channel.CANDLES}
+    assert {item.channel for item in some} == {TRADES, TICKER, Channel.BOOK, Channel.CANDLES}
 
 
 def test_a_ticker_alone_brings_neither_funding_nor_open_interest() -> None:
@@ -177,3 +190,54 @@ def test_what_no_rule_spells_keeps_its_name(native: str) -> None:
     """Spot markets by number, other builders' markets, outcomes."""
     (trade,) = adapter().digest([push("trades", [{**DEAL, "coin": native}])], 0)
     assert isinstance(trade, Trade) and trade.symbol == native
+
+
+def depth(bids: str, asks: str = "9:1", time: int = 1) -> bytes:
+    """A book, its levels as ``price:size``."""
+    sides = [
+        [dict(zip(("px", "sz"), place.split(":"), strict=True)) for place in side.split()] for side in (bids, asks)
+    ]
+    return push("l2Book", {"coin": "BTC", "time": time, "levels": sides})
+
+
+def booked(*frames: bytes, kept: str = "snapshots best", every: int = SECOND // 4) -> list[Output]:
+    """What frames of a book mean that come one after the other."""
+    plan = BookPlan(kept=frozenset(kept.split()))  # type: ignore[arg-type]
+    one = Adapter(Feed([Subscription("BTC/USDC:USDC", Channel.BOOK, "BTC")], book=plan))
+    return [item for number, frame in enumerate(frames) for item in one.digest([frame], number * every)]
+
+
+def test_a_book_that_comes_again_is_not_told_again() -> None:
+    """The best prices are told when they are others, the whole once a period; a level that it lacks is gone."""
+    out = booked(depth("5:1 4:1"), depth("5:1 4:1"), depth("5:1 3:1"), depth("4.5:2"), depth("4.5:2 4:1", "9:1 10:3"))
+    assert [type(item) for item in out] == [Quote, Book, Quote, Book]
+    last = out[-1]
+    assert isinstance(last, Book)
+    assert [[str(price) for price, _ in side] for side in (last.bids, last.asks)] == [["4.5", "4"], ["9", "10"]]
+
+
+def test_raw_changes_of_a_book_are_its_differences() -> None:
+    """The first is whole; later ones hold what went, at 0, and what is new."""
+    out = booked(depth("5:1 4:1"), depth("4:2 3:1"), kept="deltas")
+    changes = [(item.whole, [f"{p}:{a}" for p, a in item.bids]) for item in out if isinstance(item, Delta)]
+    assert changes == [(True, ["5:1", "4:1"]), (False, ["5:0", "4:2", "3:1"])]
+
+
+def test_a_garbled_book_changes_nothing() -> None:
+    """What stands is what the one before said, also where a number is one that cannot be compared."""
+    out = booked(depth("5:1"), depth("6:1 5:sNaN"), depth("6:1 0:1"), depth("5:1"))
+    assert [type(item) for item in out] == [Quote, Book, Quarantined, Quarantined]
+
+
+@pytest.mark.parametrize(("levels", "word"), [(5, '"fast":true'), (6, ""), (100, "")])
+def test_few_levels_are_subscribed_to_fast(levels: int, word: str) -> None:
+    """Five of a side come more often; more than twenty are not to be had."""
+    wanted = [Subscription("BTC/USDC:USDC", Channel.BOOK, "BTC")]
+    (action,) = Adapter(Feed(wanted, book=BookPlan(levels=levels))).opened()
+    assert isinstance(action, Send) and ("fast" in action.text) is bool(word) and word in action.text
+
+
+def test_the_exchange_tells_its_time_and_no_history() -> None:
+    """The newest trades alone can be asked for, and more of them come by themselves."""
+    assert Adapter.time(b'{"time":1760027473903,"specialStatuses":null}') == 1760027473903000000
+    assert adapter().missing(Hole("BTC", None, None, 0, 1)) is None
