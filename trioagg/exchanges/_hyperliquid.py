@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -11,7 +11,8 @@ from msgspec import Meta, Raw, Struct
 
 from trioagg.errors import WireError
 from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Funding, Instrument, Nanos, OpenInterest, Side, Trade
+from trioagg.exchanges._records import candle, spot
+from trioagg.model import Candle, Funding, Instrument, Level, Nanos, OpenInterest, Side, Trade
 
 INTERVALS = "1m 3m 5m 15m 30m 1h 2h 4h 8h 12h 1d 3d 1w 1M".split()
 THOUSANDS = "PEPE SHIB BONK FLOKI LUNC DOGS NEIRO".split()
@@ -32,7 +33,7 @@ BRIDGED = {
 """Tokens that stand for an asset of another chain."""
 
 UNUSED = (
-    "pong post l2Book allMids allDexsAssetCtxs fastAssetCtxs notification webData2 webData3 orderUpdates user "
+    "pong post allMids allDexsAssetCtxs fastAssetCtxs notification webData2 webData3 orderUpdates user "
     "userEvents userFills userFundings userNonFundingLedgerUpdates activeAssetData userTwapSliceFills "
     "userTwapHistory twapStates clearinghouseState openOrders spotState allDexsClearinghouseState"
 ).split()
@@ -55,6 +56,7 @@ class Wanted(Struct, omit_defaults=True):
     type: str
     coin: str = ""
     interval: str = ""
+    fast: bool = False
 
 
 class Heard(Struct):
@@ -75,7 +77,7 @@ class Deal(Struct):
     tid: Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
-class Level(Struct):
+class Place(Struct):
     """One price of the book."""
 
     px: Decimal
@@ -87,7 +89,15 @@ class Best(Struct):
 
     coin: str
     time: int
-    bbo: tuple[Level | None, Level | None]
+    bbo: tuple[Place | None, Place | None]
+
+
+class Depth(Struct):
+    """The top of a book: bids and asks, best first."""
+
+    coin: str
+    time: int
+    levels: tuple[list[Place], list[Place]]
 
 
 class Bar(Struct):
@@ -126,6 +136,12 @@ class Rate(Struct):
 
     coin: str
     rate: Decimal = msgspec.field(name="fundingRate")
+    time: int
+
+
+class Status(Struct):
+    """The answer to ``exchangeStatus``."""
+
     time: int
 
 
@@ -169,12 +185,14 @@ frames = msgspec.json.Decoder(Frame)
 heard = msgspec.json.Decoder(Heard)
 deals = msgspec.json.Decoder(list[Deal])
 best = msgspec.json.Decoder(Best)
+books = msgspec.json.Decoder(Depth)
 bars = msgspec.json.Decoder(Bar | list[Bar])
 state = msgspec.json.Decoder(State)
 text = msgspec.json.Decoder(str)
 answers = msgspec.json.Decoder(dict[str, Raw] | list[Raw])
 rest_bars = msgspec.json.Decoder(list[Bar])
 rates = msgspec.json.Decoder(list[Rate])
+status = msgspec.json.Decoder(Status)
 perpetuals = msgspec.json.Decoder(Perpetuals)
 spots = msgspec.json.Decoder(Spots)
 
@@ -237,14 +255,12 @@ def trade(symbol: str, told: Deal, at: Nanos) -> Trade:
     return Trade("hyperliquid", symbol, told.tid, told.px, told.sz, side, nanos(told.time), at)
 
 
-def candle(symbol: str, told: Bar, at: Nanos, *, closed: bool) -> Candle:
+def bar(symbol: str, told: Bar, at: Nanos, *, closed: bool) -> Candle:
     """A candle."""
-    prices = (told.o, told.h, told.low, told.c)
-    positive(*prices)
-    quantities(told.v)
     if told.i not in INTERVALS:
         raise WireError(f"unknown interval {told.i[:40]!r}")
-    return Candle("hyperliquid", symbol, told.i, nanos(told.t), *prices, told.v, closed=closed, received=at)
+    prices, market = (told.o, told.h, told.low, told.c), (symbol, told.i)
+    return candle("hyperliquid", market, nanos(told.t), prices=prices, volume=told.v, closed=closed, at=at)
 
 
 def funding(symbol: str, told: Context, at: Nanos) -> Funding:
@@ -277,17 +293,43 @@ def interest(symbol: str, told: Context, at: Nanos) -> OpenInterest:
     return OpenInterest("hyperliquid", symbol, told.interest, None, at)
 
 
-def half(level: Level | None) -> tuple[Decimal | None, Decimal | None]:
+def half(place: Place | None) -> tuple[Decimal | None, Decimal | None]:
     """Price and size; nothing where nobody offers."""
-    if level is None:
+    if place is None:
         return None, None
-    quantities(level.px, level.sz)
-    return level.px, level.sz
+    quantities(place.px, place.sz)
+    return place.px, place.sz
+
+
+def levels(side: Sequence[Place]) -> list[Level]:
+    """One side of a book."""
+    for place in side:
+        positive(place.px)
+        quantities(place.sz)
+    return [(place.px, place.sz) for place in side]
+
+
+def changes(before: Sequence[Level], after: Sequence[Level]) -> list[Level]:
+    """What makes one side of a book another: the levels that went, at 0, and those that are new or of another size."""
+    there, prices = set(before), {price for price, _ in after}
+    gone = [(price, Decimal(0)) for price, _ in before if price not in prices]
+    return gone + [level for level in after if level not in there]
 
 
 def _perpetual(row: Perpetual) -> Instrument:
-    status = "delisted" if row.delisted else "trading"
-    return _instrument(row.name, row.name.upper(), "USDC", row.decimals, settled=":USDC", status=status)
+    base = row.name.upper()
+    return Instrument(
+        exchange="hyperliquid",
+        symbol=f"{base}/USDC:USDC",
+        native=row.name,
+        base=base,
+        quote="USDC",
+        tick_size=None,
+        amount_step=_step(row.decimals),
+        contract_size=Decimal(1),
+        amount_unit=base,
+        status="delisted" if row.delisted else "trading",
+    )
 
 
 def _spots(told: Spots) -> Iterator[Instrument]:
@@ -300,21 +342,9 @@ def _spots(told: Spots) -> Iterator[Instrument]:
     for pair in told.universe:
         base, quote = pair.tokens
         if base in tokens and quote in tokens:
-            yield _instrument(pair.name, names[base], names[quote], tokens[base].decimals)
+            market, step = (names[base], names[quote]), _step(tokens[base].decimals)
+            yield spot("hyperliquid", market, pair.name, tick=None, step=step, status="trading")
 
 
-def _instrument(
-    native: str, base: str, quote: str, decimals: int, *, settled: str = "", status: str = "trading"
-) -> Instrument:
-    return Instrument(
-        exchange="hyperliquid",
-        symbol=f"{base}/{quote}{settled}",
-        native=native,
-        base=base,
-        quote=quote,
-        tick_size=None,
-        amount_step=Decimal(1).scaleb(-decimals),
-        contract_size=Decimal(1),
-        amount_unit=base,
-        status=status,
-    )
+def _step(decimals: int) -> Decimal:
+    return Decimal(1).scaleb(-decimals)

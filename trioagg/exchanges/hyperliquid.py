@@ -8,29 +8,32 @@ and "Rate limits" of the Hyperliquid gitbook.
   subscribing. ``side`` is the taker's: B buys, A sells.
 - Best bid and ask come as ``bbo``. The day's volume, hourly funding and open interest come as ``activeAssetCtx``, for
   spot ``activeSpotAssetCtx``, without a time. The last price is that of the last trade on the connection.
+- ``l2Book`` is the whole top of a book each time: 20 levels of a side, with ``fast`` 5 and more often. Nothing numbers
+  or proves it; one that is lost is made good by the next.
 - An unknown coin, or one in the wrong case, closes the socket without a word: so a connection that lacks the list of
   markets asks for it first, and what is not in it is never subscribed to.
 - One subscription per message. The server closes after 60 s of its own silence, so it is pinged.
 - Contracts are quoted in USDC; ``kPEPE`` is a thousand PEPE and ``KPEPE`` here. A spot market is a number: ``@107``.
   Tokens bridged from elsewhere have their asset's name here (``UBTC`` is BTC).
 - Candles bear no mark of their end: one is closed once a later one has come. REST's: once its time is over.
-- Read from REST: ``meta``, ``spotMeta``, ``recentTrades``, ``candleSnapshot``, ``fundingHistory``.
+- Read from REST: ``meta``, ``spotMeta``, ``recentTrades``, ``candleSnapshot``, ``fundingHistory``, ``exchangeStatus``.
+  ``recentTrades`` has fewer trades than come again on subscribing, and no paging: so a hole is not asked for.
 - Markets of other builders (``xyz:TSLA``) and outcomes (``#12090``) are not listed; a capture's keep their names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import ClassVar
 
 import msgspec
-from attrs import evolve
 from msgspec import Raw
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
+    FRESH,
     Ack,
     Action,
     Connect,
@@ -46,16 +49,19 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _hyperliquid as wire
+from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._numbers import nanos, quantities
-from trioagg.model import Candle, Channel, Event, Instrument, Nanos, Ticker
+from trioagg.exchanges._records import Newest
+from trioagg.model import Channel, Event, Instrument, Nanos, Ticker
 
-FRESH = 300 * 1_000_000_000  # ns for which the day's volume may stand beside a newer best bid and ask
 GREETING = b"Websocket connection established."
 HEARD = "Already subscribed"
+FEW = 5  # levels of a side in a fast book
 
 STREAMS = {
     Channel.TRADES: ("trades",),
     Channel.TICKER: ("bbo", "activeAssetCtx"),
+    Channel.BOOK: ("l2Book",),
     Channel.CANDLES: ("candle",),
     Channel.FUNDING: ("activeAssetCtx",),
     Channel.OPEN_INTEREST: ("activeAssetCtx",),
@@ -79,19 +85,20 @@ class Adapter(Exchange):
     }
     limits = Limits(streams=400, sends=20, weight=1200, window=60)  # a ticker is two of the 1,000 subscriptions
     heartbeat = Heartbeat(30, '{"method":"ping"}')
+    clock = Fetch("/info", 2, body='{"type":"exchangeStatus"}')
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._symbols: dict[str, str] = {}
-        self._coins: dict[str, str] = {}
-        self._wanted: dict[tuple[Channel, str], None] = {}  # a dict keeps their order
-        self._learn(feed.instruments)
+        self._listed: dict[str, str] = {}
+        self._coins = {item.symbol: item.native for item in feed.instruments}
         self._last: dict[str, tuple[int, Decimal]] = {}
         self._volumes: dict[str, tuple[Decimal, Nanos]] = {}
-        self._newest: dict[tuple[str, str], Candle] = {}
+        self._newest = Newest()
+        self._books: dict[str, OrderBook] = {}
         self._routes: dict[str, Route] = {
             "trades": self._on_trades,
             "bbo": self._on_best,
+            "l2Book": self._on_book,
             "candle": self._on_candles,
             "activeAssetCtx": partial(self._on_state, contract=True),
             "activeSpotAssetCtx": partial(self._on_state, contract=False),
@@ -118,7 +125,16 @@ class Adapter(Exchange):
 
     @classmethod
     def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
-        return super().connections([item for item in subscriptions if _offered(item)])
+        offered = [item for item in subscriptions if ":" in item.symbol or item.channel not in OF_CONTRACTS]
+        return super().connections(offered)
+
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return nanos(wire.status.decode(body).time)
+
+    def symbol(self, native: str) -> str:
+        """The unified spelling: as the newest list has it."""
+        return self._listed.get(native) or super().symbol(native)
 
     def begin(self) -> Iterable[Action]:
         if any(item.symbol not in self._coins for item in self.feed.subscriptions):
@@ -127,12 +143,12 @@ class Adapter(Exchange):
 
     def opened(self) -> Iterable[Action]:
         known = set(self._coins.values())
-        for kind, coin in dict.fromkeys((kind, coin) for channel, coin in self._wanted for kind in STREAMS[channel]):
+        for kind, coin in dict.fromkeys(self._wanted()):
             if known and coin not in known:
                 yield Refused(f"there is no market {coin!r}")
             else:
-                wanted = wire.Wanted(kind, coin, self.feed.candle if kind == "candle" else "")
-                yield Send(msgspec.json.encode({"method": "subscribe", "subscription": wanted}).decode())
+                request = {"method": "subscribe", "subscription": self._subscription(kind, coin)}
+                yield Send(msgspec.json.encode(request).decode())
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         if frame == GREETING:
@@ -147,87 +163,84 @@ class Adapter(Exchange):
             case "meta" | "spotMeta":
                 self._learn(wire.instruments(body))
             case "recentTrades":
-                return [wire.trade(self._symbol(row.coin), row, at) for row in wire.deals.decode(body)]
+                return [wire.trade(self.symbol(row.coin), row, at) for row in wire.deals.decode(body)]
             case "candleSnapshot":
                 rows = wire.rest_bars.decode(body)
-                return [wire.candle(self._symbol(row.s), row, at, closed=nanos(row.T) < at) for row in rows]
+                return [wire.bar(self.symbol(row.s), row, at, closed=nanos(row.T) < at) for row in rows]
             case "fundingHistory":
-                return [wire.paid(self._symbol(row.coin), row, at) for row in wire.rates.decode(body)]
+                return [wire.paid(self.symbol(row.coin), row, at) for row in wire.rates.decode(body)]
         return ()
 
     def _learn(self, listed: Sequence[Instrument]) -> None:
         """Take a list of markets; what is wanted is spelled as it says."""
-        self._symbols |= {item.native: item.symbol for item in listed}
+        self._listed |= {item.native: item.symbol for item in listed}
         self._coins |= {item.symbol: item.native for item in listed}
-        ours = [item for item in self.feed.subscriptions if _offered(item)]
-        self._wanted = dict.fromkeys((item.channel, self._coins.get(item.symbol, item.native)) for item in ours)
 
-    def _symbol(self, coin: str) -> str:
-        if coin not in self._symbols:
-            self._symbols[coin] = self.unified(coin)
-        return self._symbols[coin]
+    def _wanted(self) -> Iterator[tuple[str, str]]:
+        """What is to be subscribed to: (stream, coin)."""
+        for item in self.feed.subscriptions:
+            for kind in STREAMS[item.channel]:
+                yield kind, self._coins.get(item.symbol, item.native)
 
-    def _wants(self, channel: Channel, coin: str) -> bool:
-        return not self._wanted or (channel, coin) in self._wanted
+    def _subscription(self, kind: str, coin: str) -> wire.Wanted:
+        fast = kind == "l2Book" and self.feed.book.levels <= FEW
+        return wire.Wanted(kind, coin, self.feed.candle if kind == "candle" else "", fast)
 
     def _on_trades(self, data: Raw, at: Nanos) -> Sequence[Output]:
-        rows = [row for row in wire.deals.decode(data) if self._wants(Channel.TRADES, row.coin)]
-        out = [wire.trade(self._symbols.get(row.coin) or self._symbol(row.coin), row, at) for row in rows]
-        for row in rows:
-            if row.coin not in self._last or self._last[row.coin][0] <= row.time:  # a backlog comes in any order
-                self._last[row.coin] = row.time, row.px
+        told = [(self.symbol(row.coin), row) for row in wire.deals.decode(data)]
+        rows = [(symbol, row) for symbol, row in told if self.wants(symbol, Channel.TRADES)]
+        out = [wire.trade(symbol, row, at) for symbol, row in rows]
+        for symbol, row in rows:
+            if symbol not in self._last or self._last[symbol][0] <= row.time:  # a backlog comes in any order
+                self._last[symbol] = row.time, row.px
         return out
 
     def _on_best(self, data: Raw, at: Nanos) -> Sequence[Output]:
         told = wire.best.decode(data)
-        if not self._wants(Channel.TICKER, told.coin):
+        if not self.wants(symbol := self.symbol(told.coin), Channel.TICKER):
             return ()
-        (bid, ask), last = map(wire.half, told.bbo), self._last.get(told.coin)
-        volume, noted = self._volumes.get(told.coin, (None, at))
+        (bid, ask), last = map(wire.half, told.bbo), self._last.get(symbol)
+        volume, noted = self._volumes.get(symbol, (None, at))
         volume = volume if at - noted < FRESH else None
-        symbol, stamp = self._symbol(told.coin), nanos(told.time)
-        return (Ticker("hyperliquid", symbol, *bid, *ask, last and last[1], volume, stamp, at),)
+        return (Ticker("hyperliquid", symbol, *bid, *ask, last and last[1], volume, nanos(told.time), at),)
+
+    def _on_book(self, data: Raw, at: Nanos) -> Sequence[Output]:
+        """A whole book, taken as what it changes, so that it is told again only where it is another or due."""
+        told = wire.books.decode(data)
+        if not self.wants(symbol := self.symbol(told.coin), Channel.BOOK):
+            return ()
+        (bids, asks), stamp = map(wire.levels, told.levels), nanos(told.time)
+        book = self._books.setdefault(symbol, OrderBook("hyperliquid", symbol, self.feed.book))
+        if not book.standing:
+            return book.replace(bids, asks, stamp, at)
+        return book.change(wire.changes(book.bids(), bids), wire.changes(book.asks(), asks), stamp, at)
 
     def _on_state(self, data: Raw, at: Nanos, *, contract: bool) -> Sequence[Output]:
         told = wire.state.decode(data)
-        coin, state, symbol = told.coin, told.ctx, self._symbol(told.coin)
+        state, symbol = told.ctx, self.symbol(told.coin)
         events: list[Event] = []
-        if contract and self._wants(Channel.FUNDING, coin):
+        if contract and self.wants(symbol, Channel.FUNDING):
             events.append(wire.funding(symbol, state, at))
-        if contract and self._wants(Channel.OPEN_INTEREST, coin):
+        if contract and self.wants(symbol, Channel.OPEN_INTEREST):
             events.append(wire.interest(symbol, state, at))
         if state.volume is not None:
             quantities(state.volume)
-            self._volumes[coin] = state.volume, at
+            self._volumes[symbol] = state.volume, at
         return events
 
     def _on_candles(self, data: Raw, at: Nanos) -> Sequence[Output]:
-        """Each candle's newest state; the one that a newer one follows is told again, closed."""
         told = wire.bars.decode(data)
-        out, newest = [], dict(self._newest)
-        for row in told if isinstance(told, list) else [told]:
-            if self._wants(Channel.CANDLES, row.s):
-                new = wire.candle(self._symbol(row.s), row, at, closed=False)
-                before = newest.get((row.s, row.i), new)
-                if before.open_time < new.open_time:
-                    out.append(evolve(before, closed=True, received=at))
-                late = new.open_time < before.open_time
-                out.append(evolve(new, closed=True) if late else new)
-                newest |= {} if late else {(row.s, row.i): new}
-        self._newest = newest
-        return out
+        rows = [(self.symbol(row.s), row) for row in (told if isinstance(told, list) else [told])]
+        ours = [(symbol, row) for symbol, row in rows if self.wants(symbol, Channel.CANDLES)]
+        return self._newest.told([wire.bar(symbol, row, at, closed=False) for symbol, row in ours])
 
     def _on_heard(self, data: Raw, at: Nanos) -> Sequence[Output]:
         told = wire.heard.decode(data)
         what = told.subscription
         if told.method != "subscribe":
             return ()
-        self._newest.pop((what.coin, what.interval), None)  # in a replay, what came before a pause may be stale
+        self._newest.pop((self.symbol(what.coin), what.interval), None)  # in a replay it may be from before a pause
         return (Ack(" ".join(word for word in (what.type, what.coin, what.interval) if word)),)
-
-
-def _offered(subscription: Subscription) -> bool:
-    return ":" in subscription.symbol or subscription.channel not in OF_CONTRACTS
 
 
 def _unused(*_: object) -> Sequence[Output]:
