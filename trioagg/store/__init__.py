@@ -2,7 +2,7 @@
 
 ``Writer.open(path)`` makes or opens the file; ``Writer.write(batch)`` makes a batch durable, all or none, and the same
 batch again adds nothing. ``database(path)`` opens the file for reading only, beside any number of writers; ``rows``,
-``latest_tickers``, ``summary``, ``follow``, ``gaps`` ask it. All of it blocks: call it in a worker thread.
+``latest_tickers``, ``summary``, ``follow``, ``gaps``, ``scan`` ask it. All of it blocks: call it in a worker thread.
 
 The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
 (``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
@@ -11,8 +11,9 @@ the schema, and alone imports sqlite3.
 
 from __future__ import annotations
 
-from trioagg.store.kinds import COLUMNS
+from trioagg.store.kinds import COLUMNS, RECORDS
 from trioagg.store.opening import Database
+from trioagg.store.ranges import ALWAYS, Span, scan
 from trioagg.store.read import (
     Quote,
     connect,
@@ -28,12 +29,15 @@ from trioagg.store.seek import Row
 from trioagg.store.write import Counts, Known, Writer
 
 __all__ = [
+    "ALWAYS",
     "COLUMNS",
+    "RECORDS",
     "Counts",
     "Database",
     "Known",
     "Quote",
     "Row",
+    "Span",
     "Writer",
     "connect",
     "database",
@@ -42,5 +46,6 @@ __all__ = [
     "latest_tickers",
     "open_gaps",
     "rows",
+    "scan",
     "summary",
 ]

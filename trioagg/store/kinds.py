@@ -11,7 +11,18 @@ from typing import Any
 
 from attrs import fields, frozen
 
-from trioagg.model import Book, Candle, Event, Funding, Liquidation, OpenInterest, Quarantined, Ticker, Trade
+from trioagg.model import (
+    Book,
+    Candle,
+    Event,
+    Funding,
+    Instrument,
+    Liquidation,
+    OpenInterest,
+    Quarantined,
+    Ticker,
+    Trade,
+)
 from trioagg.store.cells import (
     Cells,
     Ids,
@@ -149,6 +160,13 @@ LANES: Mapping[str, Sequence[Lane]] = {kind.name: kind.lanes for kind in KINDS.v
 
 COLUMNS: Mapping[str, Sequence[str]] = {name: lanes[0].columns for name, lanes in LANES.items()}
 """What can be shown, and the columns of each, in the contract's order."""
+
+RECORDS: Mapping[str, type[Any]] = {
+    **{kind.name: kind.record for kind in KINDS.values()},
+    "quarantine": Quarantined,
+    "instruments": Instrument,
+}
+"""The class of what a row tells, whose fields are its columns and say their types."""
 
 
 def parted(batch: Sequence[Event]) -> tuple[dict[Kind, list[Any]], list[Quarantined]]:
