@@ -10,6 +10,7 @@ import configparser
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -103,6 +104,23 @@ def number(kind: type[int | float], *, least: float, most: float = math.inf) -> 
         return value
 
     return parse
+
+
+def instant(text: str) -> int:
+    """A date or a time of ISO 8601, UTC unless it says otherwise, to the nanosecond: nanoseconds since 1970."""
+    whole, point, rest = text.replace(",", ".").partition(".")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    try:
+        told = datetime.fromisoformat(whole + rest[len(digits) :])
+    except ValueError:
+        raise ValueError("must look like 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00.5+01:00") from None
+    if point and not (whole.count(":") == 2 and 0 < len(digits) <= 9):
+        raise ValueError("must have 1 to 9 digits behind the point of its seconds")
+    since = (told if told.tzinfo else told.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    nanos = since // timedelta(microseconds=1) * 1000 + int(digits.ljust(9, "0"))
+    if not -(2**63) <= nanos < 2**63:
+        raise ValueError("must lie between the years 1678 and 2262")
+    return nanos
 
 
 def symbol(text: str) -> str:

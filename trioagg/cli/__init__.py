@@ -7,20 +7,32 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from trioagg import __version__
+from trioagg.cli.common import (
+    Channels,
+    Config,
+    Database,
+    Exchanges,
+    Format,
+    Kind,
+    Listing,
+    Sinks,
+    Symbols,
+    parsed,
+    read_settings,
+    upper,
+)
+from trioagg.cli.files import export
 from trioagg.errors import SettingsError, TrioaggError
 
 if TYPE_CHECKING:
     from trioagg.pipeline.tally import Outcome
-    from trioagg.settings import Settings, Values
 
 app = typer.Typer(
     name="trioagg",
@@ -30,47 +42,6 @@ app = typer.Typer(
 )
 
 DONE, FAILED, MISUSED = 0, 1, 2
-
-
-class Format(StrEnum):
-    """How rows are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-class Listing(StrEnum):
-    """How lists that are no rows are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-class Kind(StrEnum):
-    """The kinds of rows."""
-
-    TICKER = "ticker"
-    TRADES = "trades"
-    CANDLES = "candles"
-    BOOK = "book"
-    FUNDING = "funding"
-    OPEN_INTEREST = "open_interest"
-    LIQUIDATIONS = "liquidations"
-    INSTRUMENTS = "instruments"
-    QUARANTINE = "quarantine"
-
-
-def _many(name: str, short: str, says: str) -> Any:
-    return typer.Option(f"--{name}", f"-{short}", metavar=name.upper(), help=f"{says}; repeat for more.")
-
-
-Exchanges = Annotated[list[str] | None, _many("exchange", "e", "An exchange")]
-Symbols = Annotated[list[str] | None, _many("symbol", "s", "A symbol, such as BTC/USDT")]
-Channels = Annotated[list[str] | None, _many("channel", "c", "A channel, such as trades")]
-Database = Annotated[Path | None, typer.Option("--database", "-d", metavar="FILE", help="The SQLite file.")]
-Sinks = Annotated[list[str] | None, typer.Option("--sink", metavar="URL", help="A further store; repeat for more.")]
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, in place of ./settings.ini.")]
 
 
 def _version(wanted: bool) -> None:
@@ -114,8 +85,8 @@ def run(
     _hold_signals()
     from trioagg.settings import number
 
-    lasting = _value("--duration", duration, number(float, least=0))
-    settings = _settings(
+    lasting = parsed("--duration", duration, number(float, least=0))
+    settings = read_settings(
         config,
         exchanges=("--exchange", exchange),
         symbols=("--symbol", symbol),
@@ -156,13 +127,18 @@ def show(
     from trioagg.settings import number
     from trioagg.views import show as view
 
-    rows = _value("--limit", limit, number(int, least=1, most=1_000_000_000))
-    path = Path(_settings(config, database=("--database", database)).run.database)
-    chosen = {"exchanges": exchange or (), "symbols": [name.upper() for name in symbol or ()]}
+    rows = parsed("--limit", limit, number(int, least=1, most=1_000_000_000))
+    path = Path(read_settings(config, database=("--database", database)).run.database)
+    chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
     if follow:
         view.show_on(path, kind.value, form.value, limit=rows or view.LIMIT, **chosen)
     else:
         view.show(path, kind.value, form.value, limit=rows, **chosen)
+
+
+app.command(
+    epilog="Example: trioagg export trades --symbol BTC/USDT --from 2026-01-31 --to 2026-02-01 --output trades.parquet"
+)(export)
 
 
 @app.command(epilog="Example: trioagg gaps --format json")
@@ -174,7 +150,7 @@ def gaps(
     """Show what is missing and why; exit 1 if anything is."""
     from trioagg.views import show as view
 
-    settings = _settings(config, database=("--database", database))
+    settings = read_settings(config, database=("--database", database))
     if view.show_gaps(Path(settings.run.database), form.value):
         raise typer.Exit(FAILED)
 
@@ -197,8 +173,8 @@ def replay(
     from trioagg.pipeline.replay import replay as play
     from trioagg.views.progress import progress
 
-    settings = _settings(config, database=("--database", database), sinks=("--sink", sink))
-    chosen = _settings(
+    settings = read_settings(config, database=("--database", database), sinks=("--sink", sink))
+    chosen = read_settings(
         config, exchanges=("--exchange", exchange), symbols=("--symbol", symbol), channels=("--channel", channel)
     ).run
     choice = Choice(
@@ -230,15 +206,15 @@ def simulate(
     from trioagg.settings import number
     from trioagg.simulator.standalone import serve_until_signal
 
-    settings = _settings(None, exchanges=("--exchange", exchange), symbols=("--symbol", symbol))
+    settings = read_settings(None, exchanges=("--exchange", exchange), symbols=("--symbol", symbol))
     trio.run(
         lambda: serve_until_signal(
             host=host,
-            port=_value("--port", port, number(int, least=0, most=65535)),
+            port=parsed("--port", port, number(int, least=0, most=65535)),
             exchanges=settings.run.exchanges,
             symbols=settings.run.symbols if symbol else (),
-            rate=_value("--rate", rate, number(float, least=0)),
-            seed=_value("--seed", seed, number(int, least=0)),
+            rate=parsed("--rate", rate, number(float, least=0)),
+            seed=parsed("--seed", seed, number(int, least=0)),
             faults=fault or (),
             capture=capture,
         )
@@ -312,22 +288,6 @@ def _usage(error: typer.TyperException) -> str:
     return message if option else f"{message.rstrip('.')}; see `trioagg --help`"
 
 
-def _settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
-    """Read the settings under the flags that were given, and set up logging by them."""
-    from trioagg import logs
-    from trioagg.settings import load, unknown_variables
-
-    given: Values = {"run": {}}
-    for name, (flag, value) in flags.items():
-        if value is not None and value != []:
-            given["run"][name] = (", ".join(value) if isinstance(value, list) else str(value), flag)
-    settings = load(file=config, environment=os.environ, flags=given)
-    logs.configure(level=settings.run.log_level, style=settings.run.log_format)
-    for name in unknown_variables(os.environ):
-        logs.log.warning("a variable sets nothing: no such section", name=name)
-    return settings
-
-
 def _hold_signals() -> None:
     """Keep signals back until the run listens for them, and once it is over, so that none ends it untidily."""
     import signal
@@ -348,10 +308,3 @@ def collect_less_garbage() -> None:
 def _end(outcome: Outcome) -> None:
     if outcome.problems:
         raise typer.Exit(FAILED)
-
-
-def _value(flag: str, text: str | None, parse: Callable[[str], Any]) -> Any:
-    try:
-        return None if text is None else parse(text)
-    except ValueError as error:
-        raise SettingsError(f"{flag}: bad value {text!r}: {error}") from None
