@@ -42,6 +42,7 @@ ROOMS = {
     "sqlite3": {"store"},
     "pandas": {"views", "store"},
     "pyarrow": {"views.parquet"},
+    "matplotlib": {"views.picture"},
     "asyncio": set(),
     "threading": {"pipeline.signals"},
     "unittest": set(),

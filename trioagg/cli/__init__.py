@@ -28,7 +28,7 @@ from trioagg.cli.common import (
     read_settings,
     upper,
 )
-from trioagg.cli.files import export
+from trioagg.cli.files import chart, export
 from trioagg.errors import SettingsError, TrioaggError
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def show(
 app.command(
     epilog="Example: trioagg export trades --symbol BTC/USDT --from 2026-01-31 --to 2026-02-01 --output trades.parquet"
 )(export)
+app.command(epilog="Example: trioagg chart BTC/USDT --interval 5m --output btc.html")(chart)
 
 
 @app.command(epilog="Example: trioagg gaps --format json")

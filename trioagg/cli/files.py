@@ -44,6 +44,33 @@ def export(
     view.export(path, kind.value, output, exchanges=exchange or (), symbols=upper(symbol), span=span)
 
 
+def chart(
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A symbol, such as BTC/USDT.")],
+    exchange: Exchanges = None,
+    interval: Annotated[str, typer.Option(metavar="LENGTH", help="Of a candle: 10s, 1m, 4h, 1d.")] = "1m",
+    limit: Annotated[str, typer.Option("--limit", "-n", metavar="N", help="Candles at the most.")] = "60",
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="*.png or *.html.")] = None,
+    database: Database = None,
+    config: Config = None,
+) -> None:
+    """Draw the candles of a symbol, in the terminal or into a file.
+
+    They are the stored candles of that length; where there are none, they are made from the stored trades, else from
+    the last prices of tickers. Where nothing was traded, there is a gap. Without --exchange, every exchange that has
+    the symbol is drawn. In the terminal, a thin body rises and a thick one falls; what does not fit in its width is
+    left out, the oldest first. PNG needs the extra trioagg[charts]. No file is overwritten.
+    """
+    from trioagg.settings import number
+    from trioagg.store import Scale
+    from trioagg.views import chart as view
+
+    length = parsed("--interval", interval, view.length)
+    scale = Scale(interval, length, parsed("--limit", limit, number(int, least=1, most=10_000)))
+    path = Path(read_settings(config, database=("--database", database)).run.database)
+    _end_on_sigterm()
+    view.chart(path, symbol.upper(), scale, exchanges=exchange or (), output=output)
+
+
 def _end_on_sigterm() -> None:
     """Let SIGTERM end a command as Ctrl-C does, so that nothing half-made is left."""
     import signal

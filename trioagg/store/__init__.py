@@ -2,7 +2,8 @@
 
 ``Writer.open(path)`` makes or opens the file; ``Writer.write(batch)`` makes a batch durable, all or none, and the same
 batch again adds nothing. ``database(path)`` opens the file for reading only, beside any number of writers; ``rows``,
-``latest_tickers``, ``summary``, ``follow``, ``gaps``, ``scan`` ask it. All of it blocks: call it in a worker thread.
+``latest_tickers``, ``summary``, ``follow``, ``gaps``, ``scan``, ``series`` ask it. All of it blocks: call it in a
+worker thread.
 
 The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
 (``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
@@ -11,6 +12,7 @@ the schema, and alone imports sqlite3.
 
 from __future__ import annotations
 
+from trioagg.store.bars import Bar, Scale, Series, series
 from trioagg.store.kinds import COLUMNS, RECORDS
 from trioagg.store.opening import Database
 from trioagg.store.ranges import ALWAYS, Span, scan
@@ -32,11 +34,14 @@ __all__ = [
     "ALWAYS",
     "COLUMNS",
     "RECORDS",
+    "Bar",
     "Counts",
     "Database",
     "Known",
     "Quote",
     "Row",
+    "Scale",
+    "Series",
     "Span",
     "Writer",
     "connect",
@@ -47,5 +52,6 @@ __all__ = [
     "open_gaps",
     "rows",
     "scan",
+    "series",
     "summary",
 ]
