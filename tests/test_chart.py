@@ -84,16 +84,19 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def test_trades_make_exact_candles_and_none_where_there_were_none() -> None:
-    """The first and the last of each minute, by time; a digit is never lost."""
+    """The first and the last of each minute, by time, those of one instant by their ids; a digit is never lost."""
     stored(
-        *(trade(at, price) for at, price in ((3, "10.10"), (4, "12.0"), (5, "9.5"), (59, "11.00"))),
-        trade(60, "0.1234567890123456789012345678", amount="0.0000000000000000000000000001"),
+        trade(3, "10.10", 2, amount="0.3"),
+        trade(59, "11.00", 60, amount="0.2"),
+        trade(59, "11.5", 59, amount="0.3"),
+        *(trade(at, price) for at, price in ((3, "10.20"), (4, "12.0"), (5, "9.5"))),
+        trade(60, "0.1234567890123456789012345678", 61, amount="0.0000000000000000000000000001"),
         trade(185, "8"),
     )
     (found,) = read()
     digits = "0.1234567890123456789012345678"
     assert told(found) == [
-        "0: 10.10 12.0 9.5 11.00 2.0",
+        "0: 10.10 12.0 9.5 11.00 2.3",
         f"1: {digits} {digits} {digits} {digits} 1E-28",
         "3: 8 8 8 8 0.5",
     ]

@@ -132,6 +132,23 @@ def test_every_step_goes_by_key(writer: Writer, path: Path) -> None:
     assert [plan for plan in plans if "trade_by_time (instrument=? AND <expr>>?)" in plan]
 
 
+def effort(path: Path) -> int:
+    """What a scan costs, in hundreds of SQLite's own steps."""
+    taken: list[int] = []
+    with closing(connect(path)) as db:
+        db.set_progress_handler(lambda: taken.append(1), 100)
+        assert len([*scan(db, "trades", span=Span(first=T0 - 1))]) == 2
+    return len(taken)
+
+
+def test_work_grows_with_the_rows_and_not_with_their_square(writer: Writer, path: Path) -> None:
+    """Twice the trades to choose from, about twice the work."""
+    writer.write([trade(number, T0 - number) for number in range(300)])
+    once = effort(path)
+    writer.write([trade(number, T0 - number) for number in range(300, 600)])
+    assert effort(path) < 2.3 * once
+
+
 def test_memory_does_not_grow_with_the_rows(writer: Writer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten times the rows need no more (a quarter of a second: every allocation is traced)."""
     monkeypatch.undo()
