@@ -41,13 +41,15 @@ ROOMS = {
     "ssl": {"transport"},
     "sqlite3": {"store"},
     "pandas": {"views", "store"},
+    "pyarrow": {"views.parquet"},
+    "matplotlib": {"views.picture"},
     "asyncio": set(),
     "threading": {"pipeline.signals"},
     "unittest": set(),
 }
 """Library → the only places that import it."""
 NOT_IN_ADAPTERS = {"time", "random", "secrets", "logging", "structlog", "os", "pathlib"}
-HEAVY = {"pandas", "numpy", "httpx", "trio_websocket"}
+HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib", "httpx", "trio_websocket"}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

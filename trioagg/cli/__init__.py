@@ -1,6 +1,6 @@
 """The command line: parse, compose, exit codes; no logic.
 
-``options`` is what commands share, ``collecting`` and ``looking`` are the commands, in the order of the help below.
+``options`` is what commands share; ``collecting``, ``looking`` and ``files`` hold them, in the order of the help below.
 What a command needs is imported when it runs, so that ``--help`` starts fast.
 """
 
@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from trioagg import __version__
-from trioagg.cli import collecting, looking
+from trioagg.cli import collecting, files, looking
 from trioagg.cli.options import DONE, FAILED, MISUSED
 from trioagg.errors import SettingsError, TrioaggError
 
@@ -47,6 +47,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "show": (looking.show, "show trades --symbol BTC/USDT --limit 20 --format json"),
     "gaps": (looking.gaps, "gaps --format json"),
     "verify": (looking.verify, "verify --database trioagg.db"),
+    "export": (files.export, "export trades --symbol BTC/USDT --from 2026-01-01 --output trades.parquet"),
+    "chart": (files.chart, "chart BTC/USDT --interval 5m --output chart.html"),
     "replay": (collecting.replay, "replay captures/binance-20260101T00Z.jsonl.gz --database replayed.db"),
     "simulate": (collecting.simulate, "simulate --port 9000 --rate 1000 --fault garble,share=0.02"),
     "exchanges": (looking.list_exchanges, "exchanges --format json"),

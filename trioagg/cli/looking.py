@@ -17,6 +17,7 @@ from trioagg.cli.options import (
     Listing,
     Symbols,
     read_settings,
+    upper,
     value,
 )
 from trioagg.errors import SettingsError
@@ -46,7 +47,7 @@ def show(
 
     rows = value("--limit", limit, number(int, least=1, most=1_000_000_000))
     path = Path(read_settings(config, database=("--database", database)).run.database)
-    chosen = {"exchanges": exchange or (), "symbols": [name.upper() for name in symbol or ()]}
+    chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
     if kind is Kind.BEST:
         if follow:
             raise SettingsError("--follow: the kind 'best' is a look at now; follow 'ticker' or 'quotes'")

@@ -91,3 +91,8 @@ def value(flag: str, text: str | None, parse: Callable[[str], Any]) -> Any:
         return None if text is None else parse(text)
     except ValueError as error:
         raise SettingsError(f"{flag}: bad value {text!r}: {error}") from None
+
+
+def upper(symbols: list[str] | None) -> list[str]:
+    """Symbols as they are spelled, however they were typed."""
+    return [symbol.upper() for symbol in symbols or ()]

@@ -2,7 +2,8 @@
 
 ``Writer.open(path)`` makes or opens the file; ``Writer.write(batch)`` makes a batch durable, all or none, and the same
 batch again adds nothing. ``database(path)`` opens the file for reading only, beside any number of writers; ``rows``,
-``latest``, ``summary``, ``follow``, ``gaps``, ``examine`` ask it. All of it blocks: call it in a worker thread.
+``latest``, ``summary``, ``follow``, ``gaps``, ``examine``, ``scan``, ``series`` ask it. All of it blocks: call it in a
+worker thread.
 
 The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
 (``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
@@ -12,8 +13,10 @@ the schema, and alone imports sqlite3.
 from __future__ import annotations
 
 from trioagg.store.audit import Audit, Holdings, examine
-from trioagg.store.kinds import COLUMNS
+from trioagg.store.bars import Bar, Scale, Series, series
+from trioagg.store.kinds import COLUMNS, RECORDS
 from trioagg.store.opening import Database
+from trioagg.store.ranges import ALWAYS, Span, scan
 from trioagg.store.read import (
     Look,
     connect,
@@ -29,13 +32,19 @@ from trioagg.store.seek import Row
 from trioagg.store.write import Counts, Writer
 
 __all__ = [
+    "ALWAYS",
     "COLUMNS",
+    "RECORDS",
     "Audit",
+    "Bar",
     "Counts",
     "Database",
     "Holdings",
     "Look",
     "Row",
+    "Scale",
+    "Series",
+    "Span",
     "Writer",
     "connect",
     "database",
@@ -45,5 +54,7 @@ __all__ = [
     "latest",
     "open_gaps",
     "rows",
+    "scan",
+    "series",
     "summary",
 ]

@@ -17,6 +17,7 @@ from trioagg.model import (
     Delta,
     Event,
     Funding,
+    Instrument,
     Liquidation,
     OpenInterest,
     Quarantined,
@@ -167,6 +168,14 @@ LANES: Mapping[str, Sequence[Lane]] = {kind.name: kind.lanes for kind in KINDS.v
 
 COLUMNS: Mapping[str, Sequence[str]] = {name: lanes[0].columns for name, lanes in LANES.items()}
 """What can be shown, and the columns of each, in the contract's order."""
+
+RECORDS: Mapping[str, type[Any]] = {
+    **{kind.name: kind.record for kind in KINDS.values()},
+    "quarantine": Quarantined,
+    "sessions": Session,
+    "instruments": Instrument,
+}
+"""The class of what a row tells, whose fields are its columns and say their types."""
 
 
 def parted(batch: Sequence[Event]) -> tuple[dict[Kind, list[Any]], list[Quarantined]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 TEXTS = {name: f"CAST({name} AS TEXT)" for name in ("trade_id", "first_missing", "last_missing")}
 MOMENT = "coalesce(timestamp, received)"
+BELOW, ABOVE = -1e19, 1e19
+"""Of all integers that SQLite holds."""
 
 
 def quoted(name: str) -> str:
@@ -46,9 +48,59 @@ class Lane:
         return f"{self._select()} ORDER BY {self._backwards()} LIMIT ?"
 
     @property
-    def since(self) -> str:
-        """The rows of a part from a first value of the order on, oldest first: part values, that value, limit."""
-        return f"{self._select()} AND {self.order[0]} >= ? ORDER BY {', '.join(self.order)} LIMIT ?"
+    def after(self) -> str:
+        """The rows of a part behind a position, oldest first: part values, position, limit."""
+        return f"{self._select()} AND {self._beyond('>')} ORDER BY {', '.join(self.order)} LIMIT ?"
+
+    @property
+    def before(self) -> str:
+        """The rows of a part before a position, newest first: part values, position, limit."""
+        return f"{self._select()} AND {self._beyond('<')} ORDER BY {self._backwards()} LIMIT ?"
+
+    def start(self, first: float = BELOW) -> tuple[float, ...]:
+        """The position before all rows whose order begins with this value or a greater one."""
+        return (first, *[BELOW] * (len(self.order) - 1))
+
+    @property
+    def end(self) -> tuple[float, ...]:
+        """The position behind all rows."""
+        return (ABOVE,) * len(self.order)
+
+    @property
+    def time(self) -> str:
+        """What a range of times is compared with: the exchange's where it tells one; empty for what has no time."""
+        return MOMENT if "timestamp" in self.columns else self.moment if self.moment in self.columns else ""
+
+    @property
+    def timely(self) -> bool:
+        """Whether its rows lie in the order of their times."""
+        return self.order[0] == self.time
+
+    def timed(self, index: str) -> Lane:
+        """The same rows in the order of their times, found through an index that was made for it."""
+        keys = [f"key{n}" for n in range(len(self.order))]
+        meeting = " AND ".join(f"{name} = {key}" for name, key in zip(self.order, keys, strict=True))
+        return evolve(self, table=f"{index} CROSS JOIN {self.table} ON {meeting}", order=("time", *keys))
+
+    def indexing(self, index: str) -> str:
+        """Makes the index of ``timed``, empty; it lies in a file of its own that goes with the connection."""
+        keys = ", ".join(f"key{n}" for n in range(len(self.order)))
+        return f"CREATE TEMP TABLE {index} (time, {keys}, PRIMARY KEY (time, {keys})) WITHOUT ROWID"
+
+    def indexed(self, index: str) -> str:
+        """Puts rows into that index: part values, the position before, the last position, first time, time behind."""
+        return (
+            f"INSERT INTO {index} SELECT {self.time}, {', '.join(self.order)} FROM {self.table}"
+            f" WHERE {self._terms('+')} AND {self._beyond('>')} AND {self._beyond('<=', 1)}"
+            f" AND {self.time} >= ? AND {self.time} < ?"
+        )
+
+    @property
+    def step(self) -> str:
+        """The position so many rows behind another: part values, position, how many less one."""
+        order = ", ".join(self.order)
+        rest = f"{self._terms()} AND {self._beyond('>')} ORDER BY {order}"
+        return f"SELECT {order} FROM {self.table} WHERE {rest} LIMIT 1 OFFSET ?"
 
     @property
     def arrivals(self) -> str:
@@ -59,8 +111,17 @@ class Lane:
     def _backwards(self) -> str:
         return ", ".join(f"{name} DESC" for name in self.order)
 
-    def _terms(self) -> str:
-        return " AND ".join([f"{name} = ?" for name in self.part] + [self.where] * bool(self.where))
+    def _beyond(self, sign: str, at: int = 0) -> str:
+        """Compares with a position, the first or the second (``at``) that is told after the part's values."""
+        first = len(self.part) + at * len(self.order) + 1
+        places = [f"?{first + n}" for n in range(len(self.order))]
+        whole = f"({', '.join(self.order)}) {sign} ({', '.join(places)})"
+        # SQLite seeks by no pair with an expression in it, but by the expression alone.
+        return f"{MOMENT} {sign[0]}= {places[0]} AND {whole}" if self.order[0] == MOMENT else whole
+
+    def _terms(self, sign: str = "") -> str:
+        """Whose rows; under a plus SQLite does not take the condition for the end of what it seeks."""
+        return " AND ".join([f"{name} = ?" for name in self.part] + [f"{sign}({self.where})"] * bool(self.where))
 
     def _select(self) -> str:
         cells = [TEXTS.get(name, quoted(name)) for name in self.columns if name not in self.lifted]

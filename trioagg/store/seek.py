@@ -21,7 +21,7 @@ OF_EXCHANGES = ("quarantine", "sessions")
 """Kinds that are told by exchange, not by market."""
 
 AT_ONCE = 10_000
-"""Rows of one part that ``follow`` takes in one step, at most."""
+"""Rows of one part that are taken in one step, at most."""
 
 
 class Part(NamedTuple):
@@ -57,7 +57,22 @@ def newest(db: Database, lane: Lane, part: Part, limit: int) -> list[Found]:
 
 def since(db: Database, lane: Lane, part: Part, mark: Mark) -> list[Found]:
     """The rows of a part from the mark on, oldest first, those seen at the mark included."""
-    return _found(lane, part, query(db, lane.since, *part.key, mark.value, AT_ONCE))
+    return after(db, lane, part, lane.start(mark.value))
+
+
+def after(db: Database, lane: Lane, part: Part, position: Sequence[object]) -> list[Found]:
+    """The rows of a part behind a position, oldest first."""
+    return _found(lane, part, query(db, lane.after, *part.key, *position, AT_ONCE))
+
+
+def before(db: Database, lane: Lane, part: Part, position: Sequence[object]) -> list[Found]:
+    """The rows of a part before a position, newest first."""
+    return _found(lane, part, query(db, lane.before, *part.key, *position, AT_ONCE))
+
+
+def stepped(db: Database, lane: Lane, part: Part, position: Sequence[object]) -> Sequence[object]:
+    """Where the last row lies that one step behind a position takes; the end, where that takes all."""
+    return next(iter(query(db, lane.step, *part.key, *position, AT_ONCE - 1)), lane.end)
 
 
 def _found(lane: Lane, part: Part, answers: Iterable[tuple[Any, ...]]) -> list[Found]:

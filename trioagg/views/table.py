@@ -134,11 +134,12 @@ def _csv(rows: Sequence[Row], names: Sequence[str], *, header: bool) -> str:
     writer = csv.writer(text, lineterminator="\n")
     if header:
         writer.writerow(names)
-    writer.writerows([_plain(row[name]) for name in names] for row in rows)
+    writer.writerows([plain(row[name]) for name in names] for row in rows)
     return text.getvalue().removesuffix("\n")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as CSV has it: bytes that are no text with a backslash and two digits for each."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 

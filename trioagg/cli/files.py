@@ -1,0 +1,78 @@
+"""The commands that make files of what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trioagg.cli.options import Config, Database, Exchanges, Kind, Symbols, read_settings, upper, value
+from trioagg.errors import SettingsError
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="*.csv, *.csv.gz or *.parquet.")],
+    kind: Annotated[Kind, typer.Argument(help="What to export.")] = Kind.TRADES,
+    exchange: Exchanges = None,
+    symbol: Symbols = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="TIME", help="From this time on, ISO 8601.")] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Up to this time, without it.")] = None,
+    database: Database = None,
+    config: Config = None,
+) -> None:
+    """Write rows of the database to a Parquet or CSV file.
+
+    Market after market, in the order of time: of "timestamp", or "received" where there is none; of "open_time" for
+    candles. Times are UTC unless they say otherwise. No digit is lost: a CSV has the text that the exchange sent, a
+    Parquet column is decimal128(38, 18) where that holds each value exactly and text where it does not, times are
+    integers, nanoseconds since 1970. Parquet needs the extra trioagg[parquet]. No file is overwritten, and one that is
+    there is whole.
+    """
+    from trioagg.settings import instant
+    from trioagg.store import ALWAYS, Span
+    from trioagg.views import export as view
+
+    span = Span(
+        ALWAYS.first if first is None else value("--from", first, instant),
+        ALWAYS.end if end is None else value("--to", end, instant),
+    )
+    if span.first >= span.end:
+        raise SettingsError(f"--to: bad value {end!r}: must be later than --from {first}")
+    path = Path(read_settings(config, database=("--database", database)).run.database)
+    _end_on_sigterm()
+    view.export(path, kind.value, output, exchanges=exchange or (), symbols=upper(symbol), span=span)
+
+
+def chart(
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A symbol, such as BTC/USDT.")],
+    exchange: Exchanges = None,
+    interval: Annotated[str, typer.Option(metavar="LENGTH", help="Of a candle: 10s, 1m, 4h, 1d.")] = "1m",
+    limit: Annotated[str, typer.Option("--limit", "-n", metavar="N", help="Candles at the most.")] = "60",
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="*.png or *.html.")] = None,
+    database: Database = None,
+    config: Config = None,
+) -> None:
+    """Draw the candles of a symbol, in the terminal or into a file.
+
+    They are the stored candles of that length; where there are none, they are made from the stored trades, else from
+    the last prices of tickers. Where nothing was traded, there is a gap. Without --exchange, every exchange that has
+    the symbol is drawn. In the terminal, a thin body rises and a thick one falls; what does not fit in its width is
+    left out, the oldest first. PNG needs the extra trioagg[charts]. No file is overwritten.
+    """
+    from trioagg.settings import number
+    from trioagg.store import Scale
+    from trioagg.views import chart as view
+
+    length = value("--interval", interval, view.length)
+    scale = Scale(interval, length, value("--limit", limit, number(int, least=1, most=10_000)))
+    path = Path(read_settings(config, database=("--database", database)).run.database)
+    _end_on_sigterm()
+    view.chart(path, symbol.upper(), scale, exchanges=exchange or (), output=output)
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end a command as Ctrl-C does, so that nothing half-made is left."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

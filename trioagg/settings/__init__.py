@@ -1,0 +1,198 @@
+"""Settings: flag over environment over file over default, into frozen records.
+
+``sections`` holds the keys, ``words`` reads their texts; here they are loaded. A mistake is answered by one
+``SettingsError`` that names the section, the key, the bad value and the nearest good one.
+"""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from trioagg import exchanges
+from trioagg.errors import SettingsError
+from trioagg.settings.sections import SECTIONS, Books, Buffers, Repair, Retry, Run, Settings, Venue
+from trioagg.settings.words import (
+    BadWord,
+    instant,
+    many,
+    nearest,
+    nearest_symbol,
+    number,
+    one_of,
+    optional_many,
+    symbol,
+    url,
+    word,
+)
+
+__all__ = [
+    "SECTIONS",
+    "Books",
+    "Buffers",
+    "Repair",
+    "Retry",
+    "Run",
+    "Settings",
+    "Values",
+    "Venue",
+    "instant",
+    "load",
+    "many",
+    "nearest",
+    "nearest_symbol",
+    "number",
+    "one_of",
+    "optional_many",
+    "symbol",
+    "template",
+    "unknown_variables",
+    "url",
+    "word",
+]
+
+PREFIX = "TRIOAGG_"
+DEFAULT_FILE = "settings.ini"
+LONGEST = 1_000_000  # characters of a settings file that are read: a device has no end
+
+HEAD = """\
+; Settings of trioagg: every key with its default. Precedence: flag, environment, this file, default.
+; In the environment a key is TRIOAGG_SECTION_KEY in capitals: TRIOAGG_RUN_INTERVAL, TRIOAGG_EXCHANGE_BINANCE_WS_URL.
+"""
+
+EXCHANGE = "exchange:"
+
+Values = dict[str, dict[str, tuple[str, str]]]
+"""section → key → (text, where it stands)"""
+
+
+def load(*, file: Path | None = None, environment: Mapping[str, str], flags: Values | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        file: ``--config``; None takes ``settings.ini`` of the working directory if it is there.
+        environment: ``os.environ``.
+        flags: those that were given.
+
+    Raises:
+        SettingsError: whatever is wrong, the first of it.
+    """
+    values = _from_file(file)
+    for layer in (_from_environment(environment), flags or {}):
+        for section, keys in layer.items():
+            values.setdefault(section, {}).update(keys)
+    records: dict[str, Any] = {
+        section: _record(section, kind, values.pop(section, {})) for section, kind in SECTIONS.items()
+    }
+    venues = {name.removeprefix(EXCHANGE): _record(name, Venue, keys) for name, keys in values.items()}
+    return Settings(**records, venues=venues)
+
+
+def template() -> str:
+    """The text of ``settings.ini``: every key with its default and its comment."""
+    venues = {}
+    for name in exchanges.names():
+        adapter = exchanges.load(name)
+        venues[EXCHANGE + name] = Venue(rest_url=adapter.rest_url, ws_url=adapter.ws_url)
+    sections = {**{name: kind() for name, kind in SECTIONS.items()}, **venues}
+    return HEAD + "".join(f"\n[{name}]\n{_lines(record)}" for name, record in sections.items())
+
+
+def _lines(record: attrs.AttrsInstance) -> str:
+    lines = [
+        (f"{item.name} = {_text(getattr(record, item.name))}", item.metadata["says"])
+        for item in attrs.fields(type(record))
+    ]
+    width = max(len(line) for line, _ in lines)
+    return "".join(f"{line:{width}}  ; {says}\n" for line, says in lines)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like ours and belong to no section: worth a warning, since they do nothing."""
+    return sorted(name for name in environment if name.startswith(PREFIX) and not _split(name))
+
+
+def _from_file(file: Path | None) -> Values:
+    path = file or Path(DEFAULT_FILE)
+    if file is None and not path.is_file():
+        return {}
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",), default_section="")
+    try:
+        with path.open(encoding="utf-8") as lines:
+            parser.read_string(lines.read(LONGEST), source=str(path))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
+    for section in parser.sections():
+        _check_section(section, f"{path} [{section}]")
+    return {
+        section: {name: (text, f"{path} [{section}] {name}") for name, text in parser.items(section)}
+        for section in parser.sections()
+    }
+
+
+def _from_environment(environment: Mapping[str, str]) -> Values:
+    values: Values = {}
+    for name, text in environment.items():
+        if name.startswith(PREFIX) and not _split(name):
+            _check_variable(name)
+        elif name.startswith(PREFIX) and (place := _split(name)):
+            values.setdefault(place[0], {})[place[1]] = (text, name)
+    return values
+
+
+def _split(name: str) -> tuple[str, str] | None:
+    """``TRIOAGG_RUN_INTERVAL`` → (run, interval); None where no section is named."""
+    rest = name.removeprefix(PREFIX).lower()
+    sections = [*SECTIONS, *(EXCHANGE + exchange for exchange in sorted(exchanges.names(), key=len, reverse=True))]
+    for section in sections:
+        start = section.replace(":", "_") + "_"
+        if rest.startswith(start):
+            return section, rest.removeprefix(start)
+    return None
+
+
+def _check_variable(name: str) -> None:
+    """Refuse a variable that is nearly one of ours; others may be somebody else's."""
+    if name.startswith(PREFIX + "EXCHANGE_"):
+        raise SettingsError(f"{name}: unknown exchange; known: {', '.join(exchanges.names())}")
+    known = [
+        f"{PREFIX}{section}_{item.name}".upper() for section, kind in SECTIONS.items() for item in attrs.fields(kind)
+    ]
+    if close := difflib.get_close_matches(name, known, n=1, cutoff=0.88):
+        raise SettingsError(f"{name}: unknown setting; did you mean {close[0]}?")
+
+
+def _check_section(section: str, where: str) -> None:
+    good = [*SECTIONS, *(EXCHANGE + name for name in exchanges.names())]
+    if section not in good:
+        raise SettingsError(f"{where}: unknown section; {nearest(section, good)}")
+
+
+Record = TypeVar("Record")
+
+
+def _record(section: str, kind: type[Record], values: Mapping[str, tuple[str, str]]) -> Record:
+    fields = {item.name: item for item in attrs.fields(kind)}  # type: ignore[arg-type]
+    parsed = {}
+    for name, (text, where) in values.items():
+        if name not in fields:
+            raise SettingsError(f"{where}: unknown setting {name!r} in [{section}]; {nearest(name, fields)}")
+        try:
+            parsed[name] = fields[name].metadata["parse"](text.strip())
+        except ValueError as error:
+            bad = error.word if isinstance(error, BadWord) else text.strip()
+            raise SettingsError(f"{where}: bad value {bad!r}: {error}") from None
+    return kind(**parsed)

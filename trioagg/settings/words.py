@@ -1,0 +1,146 @@
+"""How the texts of settings and flags are read; each function raises ValueError with what a good text must be."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+Parse = Callable[[str], Any]
+
+
+def nearest(word: str, good: Iterable[str]) -> str:
+    """The end of a message about an unknown word: what may have been meant, else what there is."""
+    known = list(good)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(known[:20])}{', …' if len(known) > 20 else ''}"
+
+
+def one_of(good: Iterable[str]) -> Parse:
+    """A word out of a list, whatever its case."""
+    words = {word.lower(): word for word in good}
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(nearest(text.lower(), words.values()))
+        return words[text.lower()]
+
+    return parse
+
+
+def nearest_symbol(symbol: str, there: Iterable[str]) -> str:
+    """The end of a message about a symbol that an exchange lacks: those of the same asset that are nearest to it."""
+    known = sorted(there)
+    base = symbol.partition("/")[0]
+    same_base = [item for item in known if item.startswith(base + "/")]
+    close = difflib.get_close_matches(symbol, same_base or known, n=3, cutoff=0.3) or same_base[:3] or known[:3]
+    return f"did you mean {' or '.join(close)}?"
+
+
+def many(parse: Parse) -> Parse:
+    """A list, separated by commas, without repetitions and not empty."""
+
+    def parse_all(text: str) -> tuple[Any, ...]:
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        if not words:
+            raise ValueError("must name at least one")
+        return tuple(dict.fromkeys(_each(parse, word) for word in words))
+
+    return parse_all
+
+
+class BadWord(ValueError):
+    """One bad word of a list; ``word`` is it."""
+
+    def __init__(self, word: str, reason: str) -> None:
+        super().__init__(reason)
+        self.word = word
+
+
+def _each(parse: Parse, word: str) -> Any:
+    try:
+        return parse(word)
+    except ValueError as error:
+        raise BadWord(word, str(error)) from None
+
+
+def optional_many(parse: Parse) -> Parse:
+    """A list that may be empty."""
+    return lambda text: many(parse)(text) if text.strip(" ,") else ()
+
+
+def number(kind: type[int | float], *, least: float, most: float = math.inf) -> Parse:
+    """A finite number within bounds."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ValueError(f"must be a {'whole ' if kind is int else ''}number") from None
+        if not (least <= value <= most) or math.isinf(value):
+            bounds = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+            raise ValueError(f"must be {bounds}")
+        return value
+
+    return parse
+
+
+def instant(text: str) -> int:
+    """A date or a time of ISO 8601, UTC unless it says otherwise, to the nanosecond: nanoseconds since 1970."""
+    whole, point, rest = text.replace(",", ".").partition(".")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    try:
+        told = datetime.fromisoformat(whole + rest[len(digits) :])
+    except ValueError:
+        raise ValueError("must look like 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00.5+01:00") from None
+    if point and not (whole.count(":") == 2 and 0 < len(digits) <= 9):
+        raise ValueError("must have 1 to 9 digits behind the point of its seconds")
+    since = (told if told.tzinfo else told.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    nanos = since // timedelta(microseconds=1) * 1000 + int(digits.ljust(9, "0"))
+    if not -(2**63) <= nanos < 2**63:
+        raise ValueError("must lie between the years 1678 and 2262")
+    return nanos
+
+
+def symbol(text: str) -> str:
+    """A unified symbol: BTC/USDT, BTC/USDT:USDT."""
+    pair, _, settle = text.upper().partition(":")
+    base, slash, quote = pair.partition("/")
+    broken = not (base and slash and quote) or (":" in text and not settle) or "/" in quote + settle
+    if broken or " " in text or not text.isprintable():
+        raise ValueError("must look like BTC/USDT, or BTC/USDT:USDT for a perpetual")
+    return text.upper()
+
+
+def url(*schemes: str) -> Parse:
+    """An address with one of the schemes and a host; a trailing slash is dropped."""
+
+    def parse(text: str) -> str:
+        if not _is_address(text, schemes):
+            raise ValueError(f"must look like {schemes[0]}://host:port")
+        return text.rstrip("/")
+
+    return parse
+
+
+def _is_address(text: str, schemes: Sequence[str]) -> bool:
+    try:
+        parts = urlsplit(text)
+        there = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return there and not parts.query and not parts.fragment
+
+
+def word(text: str) -> str:
+    """Any text but none."""
+    if not text:
+        raise ValueError("must not be empty")
+    if not text.isprintable():
+        raise ValueError("must not hold control characters")
+    return text
