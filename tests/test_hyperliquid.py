@@ -71,7 +71,7 @@ def test_an_answer_is_known_by_its_shape() -> None:
     (trade,) = told([DEAL])
     (candle,) = told([BAR], at=119_999_000_001)
     (funding,) = told([{"coin": "BTC", "fundingRate": "-0.0000125", "premium": "0.0", "time": 1772445600039}])
-    assert isinstance(trade, Trade) and (trade.trade_id, trade.symbol) == (7, "BTC/USDC:USDC")
+    assert isinstance(trade, Trade) and (trade.trade_id, trade.symbol) == ("7", "BTC/USDC:USDC")
     assert isinstance(candle, Candle) and (candle.open_time, candle.closed) == (60_000_000_000, True)
     assert isinstance(funding, Funding) and funding.rate == Decimal("-0.0000125")
     assert funding.timestamp == 1772445600039000000

@@ -19,7 +19,8 @@ Nanos = int
 """Nanoseconds since 1970-01-01 UTC, or a length of time in nanoseconds."""
 
 TradeId = int | str
-"""A trade's id: an int where the exchange numbers its trades in plain decimals, else its text; text in every store."""
+"""A trade's id: an int where the exchange numbers the trades of a market upwards, else its text; every road of an
+exchange brings the same kind. Views show both as text."""
 
 Side = Literal["buy", "sell"]
 """The taker's (aggressor's) side, whatever the exchange prints."""

@@ -252,7 +252,7 @@ def trade(symbol: str, told: Deal, at: Nanos) -> Trade:
     """A trade."""
     positive(told.px, told.sz)
     side: Side = "buy" if told.side == "B" else "sell"
-    return Trade("hyperliquid", symbol, told.tid, told.px, told.sz, side, nanos(told.time), at)
+    return Trade("hyperliquid", symbol, str(told.tid), told.px, told.sz, side, nanos(told.time), at)
 
 
 def bar(symbol: str, told: Bar, at: Nanos, *, closed: bool) -> Candle:

@@ -26,7 +26,6 @@ from trioagg.model import (
     Session,
     Ticker,
     Trade,
-    TradeId,
 )
 
 Market = tuple[str, str]
@@ -103,7 +102,7 @@ def trade_rows(trades: Sequence[Trade], ids: Ids) -> list[Cells]:
     return [
         (
             ids[trade.exchange, trade.symbol],
-            key if type(key := trade.trade_id) is int and -WORD <= key < WORD else _key(key),
+            key if type(key := trade.trade_id) is str or -WORD <= key < WORD else str(key),
             price if "E" not in (price := str(trade.price)) else f"{trade.price:f}",  # str is twice as fast
             amount if "E" not in (amount := str(trade.amount)) else f"{trade.amount:f}",
             trade.side,
@@ -112,16 +111,6 @@ def trade_rows(trades: Sequence[Trade], ids: Ids) -> list[Cells]:
         )
         for trade in trades
     ]
-
-
-def _key(trade_id: TradeId) -> TradeId:
-    """A number wherever the text is one that SQLite can hold, so that one id is one key however it came."""
-    text = str(trade_id)
-    if len(text) <= 20 and text.isascii() and text.removeprefix("-").isdecimal():
-        number = int(text)
-        if -WORD <= number < WORD and str(number) == text:
-            return number
-    return text
 
 
 def ticker_cells(ticker: Ticker) -> Cells:

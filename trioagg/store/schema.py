@@ -1,8 +1,8 @@
 """The tables, and the contract's views over them.
 
 Prices and amounts are text in the tables, digit for digit, and doubles in the views; the levels of a book are JSON in
-both, ``[["price","amount"],…]``, best first. ``trade_id`` is an integer wherever the exchange's id is a plain number of
-64 bits, so that the key of one market is ordered by it. ``gap`` has a row for each part of a gap that has a fate of its
+both, ``[["price","amount"],…]``, best first. ``trade_id`` is an integer where the exchange numbers its trades upwards
+(and 64 bits hold it), so that the key of one market is ordered by it, and text elsewhere. ``gap`` has a row for each part of a gap that has a fate of its
 own; ``origin``, the first id that was missing, holds them together. The views join crosswise, which SQLite takes as an
 order: from the few instruments to their rows by key, whatever is asked.
 """
