@@ -17,6 +17,7 @@ from trioagg.integrity.ledger import Ledger
 from trioagg.model import (
     Book,
     Candle,
+    ClockCheck,
     Delta,
     Event,
     Funding,
@@ -111,9 +112,8 @@ def ids(found: list[dict[str, Any]]) -> list[str]:
 def test_a_row_of_each_kind(writer: Writer, db: Database) -> None:
     """Rows have the contract's columns in its order, exact decimals as text, ids as text, absent values None."""
     writer.write([trade(7, at=None), ticker(T0, last=None), candle(0), Quarantined("binance", T0, "torn", b"{")])
-    writer.write(
-        derived(T0), Ledger(counts, cause="", first_cause="").draft([Session("binance", "ws-1", 2, T0, None, "")])
-    )
+    life, check = Session("binance", "ws-1", 2, T0, None, ""), ClockCheck("binance", -5, 2, None, T0)
+    writer.write(derived(T0), Ledger(counts, cause="", first_cause="").draft([life, check]))
     assert {kind: tuple(row) for kind in COLUMNS if kind != "gaps" for row in rows(db, kind)} == {
         kind: COLUMNS[kind] for kind in COLUMNS if kind != "gaps"
     }
@@ -307,7 +307,19 @@ def test_the_rate_of_a_busy_market(writer: Writer, db: Database) -> None:
     assert summary(db, now=T0 + 20 * SECOND)[0].rate == 0
 
 
-FEW = ("SCAN instrument", "SCAN quarantined USING COVERING", "SCAN session USING COVERING", "SCAN (subquery")
+FEW = (
+    "SCAN instrument",
+    "SCAN quarantined USING COVERING",
+    "SCAN session USING COVERING",
+    "SCAN clock",
+    "SCAN (subquery",
+)
+    "SCAN instrument",
+    "SCAN quarantined USING COVERING",
+    "SCAN session USING COVERING",
+    "SCAN clock",
+    "SCAN (subquery",
+)
 """Scans of what is small, or of an index that holds the answer."""
 
 

@@ -50,6 +50,7 @@ class Kind(StrEnum):
     INSTRUMENTS = "instruments"
     QUARANTINE = "quarantine"
     SESSIONS = "sessions"
+    CLOCKS = "clocks"
 
 
 def many(name: str, short: str, says: str) -> Any:

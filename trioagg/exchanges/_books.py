@@ -88,7 +88,7 @@ class OrderBook:
         _check(bids, asks)
         self._bids.fill(bids)
         self._asks.fill(asks)
-        self.standing, self._asked = True, None
+        self.standing = True
         self._best, self._period = (NOBODY, NOBODY), -1
         return self._told(bids, asks, stamp, at, whole=True)
 
@@ -115,7 +115,7 @@ class OrderBook:
         self.standing = False
 
     def due(self, at: Nanos) -> bool:
-        """Whether a snapshot is to be asked for now; what is asked for is given time to come."""
+        """Whether a snapshot is to be asked for now: what is asked for is given time to come, and to be right."""
         if self.standing or (self._asked is not None and 0 <= at - self._asked < PATIENCE):
             return False
         self._asked = at

@@ -13,7 +13,7 @@ from typing import TypeVar
 from attrs import define, evolve, field, frozen
 
 from trioagg.integrity.continuity import Continuity
-from trioagg.model import Channel, Forgone, Gap, Loss, Note, Record, Session, Trade
+from trioagg.model import Channel, ClockCheck, Forgone, Gap, Loss, Note, Record, Session, Trade
 
 Market = tuple[str, str]
 """(exchange, symbol)."""
@@ -45,12 +45,13 @@ class Entries:
 
     Attributes:
         gaps: new or changed, whole: each takes the place of what was known of it.
-        losses, sessions: as they were told.
+        losses, sessions, clocks: as they were told.
     """
 
     gaps: Sequence[Gap] = ()
     losses: Sequence[Loss] = ()
     sessions: Sequence[Session] = ()
+    clocks: Sequence[ClockCheck] = ()
 
 
 @define(eq=False)
@@ -127,7 +128,7 @@ class Draft:
                 (market, gap.first): gap for gap in book.open(market).forgo((note.first, note.last), note.received)
             }
         self.markets, self.fresh, self.told = book.markets, book.fresh, list(told.values())
-        return Entries(self.told, self._of(Loss), self._of(Session))
+        return Entries(self.told, self._of(Loss), self._of(Session), self._of(ClockCheck))
 
     def _of(self, kind: type[N]) -> list[N]:
         return [record for record in self.batch if isinstance(record, kind)]

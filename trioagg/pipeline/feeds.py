@@ -12,6 +12,7 @@ from attrs import define, evolve, field, frozen
 from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
 from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, counts, load
 from trioagg.model import Instrument
+from trioagg.pipeline.clocks import Clock
 from trioagg.pipeline.poll import poll
 from trioagg.pipeline.repair import Repair
 from trioagg.pipeline.rest import Rest, instruments, rest_of
@@ -91,6 +92,7 @@ class Feeds:
                 nursery.start_soon(self._list_later)
             if self.settings.repair.backfill_limit and counts(self.adapter.name):
                 nursery.start_soon(self._repair, feed)
+            nursery.start_soon(self._clock)
             for fetch in self.adapter(feed).polls():
                 nursery.start_soon(self._poll, feed, fetch)
             streamed = [item for item in feed.subscriptions if item.channel in self.adapter.streamed]
@@ -167,6 +169,12 @@ class Feeds:
         structlog.contextvars.bind_contextvars(connection="rest")
         live = partial(poll, self.adapter(feed), fetch, rest=self.rest, intake=self.place.producing.intake)
         await supervise(live, self._attempts(), hint=self.hint)
+
+    async def _clock(self) -> None:
+        structlog.contextvars.bind_contextvars(connection="clock")
+        skew, place = self.settings.run.max_skew, self.place
+        clock = Clock(self.adapter, self.rest, place.producing.intake, place.stamps, skew=skew)
+        await supervise(clock.run, self._attempts(), hint=self.hint)
 
     async def _repair(self, feed: Feed) -> None:
         structlog.contextvars.bind_contextvars(connection="repair")

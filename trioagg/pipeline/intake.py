@@ -11,7 +11,7 @@ import structlog
 from attrs import define, evolve, field
 
 from trioagg.exchanges import Action, Exchange, Fetch, Missed, Output
-from trioagg.model import Event, Loss, Nanos, Note, Quarantined, Record
+from trioagg.model import Event, Loss, Nanos, Note, Quarantined, Record, Trade
 from trioagg.pipeline.drift import Drift
 from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
@@ -37,6 +37,7 @@ class Intake:
         captures: the recorder's flow, if captures are recorded.
         keep: which events to keep; None keeps all.
         drift: notes fields that nobody knows.
+        lags: exchange → the least lag of its trades since somebody took it, nanoseconds.
     """
 
     tally: Tally
@@ -44,6 +45,7 @@ class Intake:
     captures: Inlet[Captured] | None = None
     keep: Callable[[Event], bool] | None = None
     drift: Drift = field(factory=Drift)
+    lags: dict[str, Nanos] = field(factory=dict)
     _reported: set[tuple[str, str]] = field(factory=set)
 
     def frames(self, adapter: Exchange, source: str, frames: Frames) -> tuple[Sequence[Event], list[Action]]:
@@ -102,6 +104,9 @@ class Intake:
             self.note([_loss(adapter.name, item, at) for item in actions if isinstance(item, Missed)])
         if self.keep:
             events = [event for event in events if self.keep(event)]
+        if events and isinstance(newest := events[-1], Trade) and newest.timestamp is not None:
+            lag = newest.received - newest.timestamp
+            self.lags[newest.exchange] = min(lag, self.lags.get(newest.exchange, lag))
         self.tally.received += len(events)
         for inlet in self.sinks:
             inlet.put(events)

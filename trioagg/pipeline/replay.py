@@ -113,6 +113,7 @@ class Player:
     plan: BookPlan
     _feeds: dict[str, Feed] = field(factory=dict)
     _adapters: dict[tuple[str, str], Exchange] = field(factory=dict)
+    _asked: dict[tuple[str, str], set[str]] = field(factory=dict)
     _unknown: set[str] = field(factory=set)
 
     def play(self, batch: Sequence[Captured | Torn]) -> None:
@@ -134,7 +135,10 @@ class Player:
             self._answer(line)
         else:
             adapter = self._adapter(line.exchange, line.source.partition("?")[0])
-            self.intake.frames(adapter, line.source, Frames(line.received, [line.payload]))
+            _, actions = self.intake.frames(adapter, line.source, Frames(line.received, [line.payload]))
+            for action in actions:
+                if isinstance(action, Fetch):
+                    self._asked.setdefault((line.exchange, _path(action)), set()).add(adapter.feed.source)
 
     def _answer(self, line: Captured) -> None:
         adapter, url = self._adapter(line.exchange, ""), urlsplit(line.source)
@@ -146,9 +150,12 @@ class Player:
                     self.intake.answer(asker, fetch, line)
 
     def _askers(self, adapter: Exchange, path: str) -> list[Exchange]:
-        """Whom an answer is for: a snapshot of a book is for the streams, anything else for who polls."""
-        streams = [other for (name, source), other in self._adapters.items() if name == adapter.name and source]
-        return streams if streams and path.startswith(adapter.joined) else [adapter]
+        """Whom an answer is for: a snapshot of a book is for the streams that asked, anything else for who polls."""
+        if not path.startswith(adapter.joined):
+            return [adapter]
+        streams = {source: other for (name, source), other in self._adapters.items() if name == adapter.name and source}
+        asked = self._asked.get((adapter.name, path), streams.keys())
+        return [streams[source] for source in streams if source in asked] or [adapter]
 
     def _listing(self, adapter: Exchange, fetch: Fetch, body: bytes) -> bool:
         """Take an instrument list: from here on it tells the symbols' spelling; False for what is none."""
@@ -157,6 +164,8 @@ class Player:
         except GARBLED:
             return False
         feed = self._feeds[adapter.name]
+        if not set(listed) - set(feed.instruments):
+            return True
         self._feeds[adapter.name] = evolve(feed, instruments=[*feed.instruments, *listed])
         for place in [place for place in self._adapters if place[0] == adapter.name]:
             del self._adapters[place]
@@ -173,3 +182,7 @@ class Player:
             self._unknown.add(exchange)
             log.error("lines of an unknown exchange passed over", exchange=exchange)
             self.outcome.failures.append(f"lines of an unknown exchange passed over: {exchange}")
+
+
+def _path(fetch: Fetch) -> str:
+    return fetch.path.partition("?")[0]

@@ -47,6 +47,9 @@ class Run:
     first_data_timeout: float = key(
         number(float, least=0.1), 60.0, "seconds without data after which a subscription is told to be silent"
     )
+    max_skew: float = key(
+        number(float, least=0), 1.0, "seconds that an exchange's clock may differ from ours before that is told"
+    )
     database: str = key(word, "trioagg.db", "the SQLite file")
     sinks: tuple[str, ...] = key(optional_many(word), (), "further stores, as URLs")
     display_interval: float = key(number(float, least=0.1), 10.0, "seconds between summaries")

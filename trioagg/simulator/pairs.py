@@ -57,7 +57,7 @@ def listed() -> dict[str, Listing]:
 
 def _of(base: str) -> tuple[str, ...]:
     """The perpetual contracts of an asset."""
-    return f"{base}/USDT:USDT", f"{base}/USDC:USDC", f"{base}/USD:{base}"
+    return f"{base}/USDT:USDT", f"{base}/USDC:USDC", f"{base}/USD:USD", f"{base}/USD:{base}"
 
 
 def invent(symbol: str) -> Listing:

@@ -102,7 +102,7 @@ def trade_rows(trades: Sequence[Trade], ids: Ids) -> list[Cells]:
     return [
         (
             ids[trade.exchange, trade.symbol],
-            key if type(key := trade.trade_id) is str or -WORD <= key < WORD else str(key),
+            key if type(key := trade.trade_id) is int and -WORD <= key < WORD else str(key),
             price if "E" not in (price := str(trade.price)) else f"{trade.price:f}",  # str is twice as fast
             amount if "E" not in (amount := str(trade.amount)) else f"{trade.amount:f}",
             trade.side,

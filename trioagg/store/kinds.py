@@ -14,6 +14,7 @@ from attrs import fields, frozen
 from trioagg.model import (
     Book,
     Candle,
+    ClockCheck,
     Delta,
     Event,
     Funding,
@@ -162,6 +163,7 @@ LANES: Mapping[str, Sequence[Lane]] = {kind.name: kind.lanes for kind in KINDS.v
     "gaps": (Lane(GAPS, "gap", ("instrument",), ("id",), "id"),),
     "quarantine": (Lane(_names(Quarantined), "quarantined", ("exchange",), ("received", "digest"), "received"),),
     "sessions": (Lane(_names(Session), "session", ("exchange",), ("opened", "id"), "opened"),),
+    "clocks": (Lane(_names(ClockCheck), "clock", ("exchange",), ("received",), "received"),),
     "instruments": (Lane(INSTRUMENTS, "instrument", ("id",), ("id",), "id"),),
 }
 """Where the rows of everything that can be shown lie."""
@@ -173,6 +175,7 @@ RECORDS: Mapping[str, type[Any]] = {
     **{kind.name: kind.record for kind in KINDS.values()},
     "quarantine": Quarantined,
     "sessions": Session,
+    "clocks": ClockCheck,
     "instruments": Instrument,
 }
 """The class of what a row tells, whose fields are its columns and say their types."""

@@ -2,9 +2,9 @@
 
 Prices and amounts are text in the tables, digit for digit, and doubles in the views; the levels of a book are JSON in
 both, ``[["price","amount"],…]``, best first. ``trade_id`` is an integer where the exchange numbers its trades upwards
-(and 64 bits hold it), so that the key of one market is ordered by it, and text elsewhere. ``gap`` has a row for each part of a gap that has a fate of its
-own; ``origin``, the first id that was missing, holds them together. The views join crosswise, which SQLite takes as an
-order: from the few instruments to their rows by key, whatever is asked.
+(and 64 bits hold it), so that the key of one market is ordered by it, and text elsewhere. ``gap`` has a row for each
+part of a gap that has a fate of its own; ``origin``, the first id that was missing, holds them together. The views join
+crosswise, which SQLite takes as an order: from the few instruments to their rows by key, whatever is asked.
 """
 
 from __future__ import annotations
@@ -230,6 +230,18 @@ CREATE INDEX session_by_time ON session (exchange, opened);
 
 CREATE VIEW sessions AS
 SELECT exchange, connection, subscriptions, opened, closed, reason FROM session;
+
+CREATE TABLE clock (
+    exchange TEXT NOT NULL,
+    received INTEGER NOT NULL,
+    "offset" INTEGER,
+    uncertainty INTEGER,
+    lag INTEGER,
+    PRIMARY KEY (exchange, received)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW clocks AS
+SELECT exchange, "offset", uncertainty, lag, received FROM clock;
 
 CREATE VIEW quotes AS
 SELECT exchange, symbol, CAST(bid AS REAL) AS bid, CAST(bid_size AS REAL) AS bid_size,

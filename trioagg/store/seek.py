@@ -17,7 +17,7 @@ from trioagg.store.trouble import reading
 Row = dict[str, Any]
 """A row under the contract's column names."""
 
-OF_EXCHANGES = ("quarantine", "sessions")
+OF_EXCHANGES = ("quarantine", "sessions", "clocks")
 """Kinds that are told by exchange, not by market."""
 
 AT_ONCE = 10_000

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -64,6 +65,10 @@ KEEP_SESSION = """
 INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (exchange, connection, opened) DO UPDATE SET closed = excluded.closed, reason = excluded.reason
 """
+KEEP_CLOCK = """
+INSERT INTO clock (exchange, "offset", uncertainty, lag, received) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+CLOCK = attrgetter("exchange", "offset", "uncertainty", "lag", "received")
 EDGE = """
 SELECT coalesce(timestamp, received) FROM trade
 WHERE instrument = (SELECT id FROM instrument WHERE exchange = ? AND symbol = ?) AND trade_id < ''
@@ -241,6 +246,7 @@ class Writer:
         self._db.executemany(FORGET_GAP, keys)
         self._db.executemany(INSERT_PART, [*(row for gap in entries.gaps for row in part_rows(gap, ids)), *losses])
         self._db.executemany(KEEP_SESSION, map(session_row, entries.sessions))
+        self._db.executemany(KEEP_CLOCK, map(CLOCK, entries.clocks))
 
     def _arrived(self, kind: Kind, instant: Instant, count: int) -> list[Cells]:
         return self._db.execute(kind.arrived, (*instant, count)).fetchall()

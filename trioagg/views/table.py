@@ -32,6 +32,7 @@ TIMES: Mapping[str, Sequence[str]] = {
     "gaps": ("detected", "closed"),
     "quarantine": ("received",),
     "sessions": ("opened", "closed"),
+    "clocks": ("received",),
     "instruments": (),
     "best": ("received",),
 }

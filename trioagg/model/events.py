@@ -1,4 +1,4 @@
-"""What trioagg knows of a market: one record per kind of event, and nothing else.
+"""One record per kind of event, and the instrument that it is of.
 
 Every exchange's messages become these; every sink and view takes these. Times are integer nanoseconds since
 1970-01-01 UTC: ``timestamp`` by the exchange's clock (None where it sends none), ``received`` by ours when the bytes
@@ -267,120 +267,8 @@ class Instrument:
     status: str
 
 
-GapStatus = Literal["open", "filled", "unfillable"]
-"""``open``: may still be filled; ``unfillable``: the exchange no longer has it."""
-
-
-@frozen
-class Part:
-    """Consecutive ids of one gap that share a fate.
-
-    Attributes:
-        first, last: inclusive.
-        closed: when it was filled or given up, nanoseconds UTC; None while open.
-    """
-
-    first: int
-    last: int
-    status: GapStatus
-    closed: Nanos | None
-
-
-@frozen
-class Gap:
-    """Ids that were missing when the gap was detected, and what has become of them since.
-
-    Attributes:
-        first, last: the ids that were missing then, inclusive.
-        cause: why, in a few words.
-        detected: when, nanoseconds UTC.
-        parts: all of it, in order, by fate.
-    """
-
-    exchange: str
-    symbol: str
-    channel: str
-    first: int
-    last: int
-    cause: str
-    detected: Nanos
-    parts: tuple[Part, ...]
-
-    @property
-    def missing(self) -> int:
-        """How many ids may still be filled."""
-        return sum(part.last - part.first + 1 for part in self.parts if part.status == "open")
-
-    @property
-    def lacking(self) -> bool:
-        """Whether any of it is not there, given up or not."""
-        return any(part.status != "filled" for part in self.parts)
-
-
-@frozen
-class Loss:
-    """Something of a channel that never came and cannot be asked for: the exchange's own count, or a checksum, tells.
-
-    Attributes:
-        first, last: the numbers that are missing, inclusive; None where the exchange does not count.
-        cause: why, in a few words.
-        received: when it was noticed, our time, nanoseconds UTC.
-    """
-
-    exchange: str
-    symbol: str
-    channel: str
-    first: int | None
-    last: int | None
-    cause: str
-    received: Nanos
-
-
-@frozen
-class Forgone:
-    """Trades that are missing and that the exchange does not tell any more.
-
-    Attributes:
-        first, last: their ids, inclusive.
-        received: when it was found out, our time, nanoseconds UTC.
-    """
-
-    exchange: str
-    symbol: str
-    first: int
-    last: int
-    received: Nanos
-
-
-@frozen
-class Session:
-    """One connection from its beginning to its end, so that quiet can be told from disconnected.
-
-    Attributes:
-        connection: which of the exchange's connections, ``ws-1``.
-        subscriptions: how many it carries.
-        opened, closed: our time, nanoseconds UTC; ``closed`` is None while it lives.
-        reason: why it ended; empty while it lives.
-    """
-
-    exchange: str
-    connection: str
-    subscriptions: int
-    opened: Nanos
-    closed: Nanos | None
-    reason: str
-
-
-Note = Loss | Forgone | Session
-"""What the ledger is told beside events: no event, and not counted as one."""
-
-NOTES = frozenset({Loss, Forgone, Session})
-
 Event = Trade | Ticker | Candle | Book | Quote | Delta | Funding | OpenInterest | Liquidation | Quarantined
 """What flows from the feeds to the sinks."""
-
-Record = Event | Note
-"""All that flows."""
 
 CHANNELS: Mapping[type, Channel] = {
     Trade: Channel.TRADES,

@@ -1,0 +1,140 @@
+"""What the ledger tells and is told: gaps, losses, the lives of connections, clocks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+from trioagg.model.events import Event, Nanos
+
+GapStatus = Literal["open", "filled", "unfillable"]
+"""``open``: may still be filled; ``unfillable``: the exchange no longer has it."""
+
+
+@frozen
+class Part:
+    """Consecutive ids of one gap that share a fate.
+
+    Attributes:
+        first, last: inclusive.
+        closed: when it was filled or given up, nanoseconds UTC; None while open.
+    """
+
+    first: int
+    last: int
+    status: GapStatus
+    closed: Nanos | None
+
+
+@frozen
+class Gap:
+    """Ids that were missing when the gap was detected, and what has become of them since.
+
+    Attributes:
+        first, last: the ids that were missing then, inclusive.
+        cause: why, in a few words.
+        detected: when, nanoseconds UTC.
+        parts: all of it, in order, by fate.
+    """
+
+    exchange: str
+    symbol: str
+    channel: str
+    first: int
+    last: int
+    cause: str
+    detected: Nanos
+    parts: tuple[Part, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many ids may still be filled."""
+        return sum(part.last - part.first + 1 for part in self.parts if part.status == "open")
+
+    @property
+    def lacking(self) -> bool:
+        """Whether any of it is not there, given up or not."""
+        return any(part.status != "filled" for part in self.parts)
+
+
+@frozen
+class Loss:
+    """Something of a channel that never came and cannot be asked for: the exchange's own count, or a checksum, tells.
+
+    Attributes:
+        first, last: the numbers that are missing, inclusive; None where the exchange does not count.
+        cause: why, in a few words.
+        received: when it was noticed, our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbol: str
+    channel: str
+    first: int | None
+    last: int | None
+    cause: str
+    received: Nanos
+
+
+@frozen
+class Forgone:
+    """Trades that are missing and that the exchange does not tell any more.
+
+    Attributes:
+        first, last: their ids, inclusive.
+        received: when it was found out, our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbol: str
+    first: int
+    last: int
+    received: Nanos
+
+
+@frozen
+class Session:
+    """One connection from its beginning to its end, so that quiet can be told from disconnected.
+
+    Attributes:
+        connection: which of the exchange's connections, ``ws-1``.
+        subscriptions: how many it carries.
+        opened, closed: our time, nanoseconds UTC; ``closed`` is None while it lives.
+        reason: why it ended; empty while it lives.
+    """
+
+    exchange: str
+    connection: str
+    subscriptions: int
+    opened: Nanos
+    closed: Nanos | None
+    reason: str
+
+
+@frozen
+class ClockCheck:
+    """How an exchange's clock and ours compare; None where it cannot be told.
+
+    Attributes:
+        offset: its clock less ours, by its time endpoint, nanoseconds.
+        uncertainty: by how much that may be wrong either way, nanoseconds.
+        lag: the least that a trade's arrival by our clock was after its time by the exchange's, since the last check,
+            nanoseconds; less than zero where our clock is behind.
+        received: our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    offset: Nanos | None
+    uncertainty: Nanos | None
+    lag: Nanos | None
+    received: Nanos
+
+
+Note = Loss | Forgone | Session | ClockCheck
+"""What the ledger is told beside events: no event, and not counted as one."""
+
+NOTES = frozenset({Loss, Forgone, Session, ClockCheck})
+
+Record = Event | Note
+"""All that flows."""
