@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import pytest
 
 from trioagg.exchanges import Connect, Exchange, Feed, Fetch, Hole, Missed, Output, Send, Subscription, load
 from trioagg.model import Channel, Quarantined, Quote, Ticker, Trade
+from trioagg.simulator import Dialect, Request
+from trioagg.simulator import load as load_dialect
+from trioagg.simulator.market import Market
 
 MILLI = 1_000_000
+NOON = 1_772_452_800 * 1_000_000_000
 STREAMED = sorted(load("binanceusdm").streamed)
 
 
@@ -219,3 +224,83 @@ def test_a_hole_is_asked_for_from_its_first_id() -> None:
     fetch = adapter().missing(Hole("BTCUSDT", 7, 9, since=1, until=2))
 
     assert fetch == Fetch("/fapi/v1/aggTrades?symbol=BTCUSDT&fromId=7&limit=1000", weight=20)
+
+
+def spoken(rate: float = 400) -> Dialect:
+    """The built-in exchange with one brisk market."""
+    dialect = load_dialect("binanceusdm")
+    return dialect(Market(symbols=["BTC/USDT:USDT"], rate=rate, lists=dialect.lists))
+
+
+def told(root: str, stream: str, seconds: int = 3) -> list[dict[str, Any]]:
+    """What a stream says below a root."""
+    session = spoken().session(f"{root}/ws/{stream}")
+    assert session is not None and session.subscribed
+    return [json.loads(frame) for frame in session.frames(NOON, NOON + seconds * 1_000_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("stream", "root"),
+    [
+        ("btcusdt@depth@100ms", "/public"),
+        ("btcusdt@depth20@500ms", "/public"),
+        ("btcusdt@bookTicker", "/public"),
+        ("!bookTicker", "/public"),
+        ("btcusdt@trade", "/public"),
+        ("btcusdt@aggTrade", "/market"),
+        ("btcusdt@markPrice@1s", "/market"),
+        ("btcusdt@kline_1m", "/market"),
+        ("btcusdt@ticker", "/market"),
+        ("btcusdt@miniTicker", "/market"),
+        ("!markPrice@arr@1s", "/market"),
+        ("!ticker@arr", "/market"),
+    ],
+)
+def test_the_built_in_exchange_keeps_its_roots_apart(stream: str, root: str) -> None:
+    """A stream speaks under its own root alone; without a root, the public ones do."""
+    heard = {place: bool(told(place, stream)) for place in ("/public", "/market", "")}
+
+    assert heard == {"/public": root == "/public", "/market": root == "/market", "": root == "/public"}
+
+
+def test_the_built_in_exchange_tells_one_liquidation_a_second() -> None:
+    """At most: the latest one."""
+    orders = [event["o"]["T"] // 1000 for event in told("/market", "btcusdt@forceOrder", seconds=10)]
+
+    assert orders and len(set(orders)) == len(orders)
+
+
+def test_the_built_in_exchange_chains_its_books() -> None:
+    """``pu`` is the ``u`` before, and ``U`` is not the number after that."""
+    changes = told("/public", "btcusdt@depth@100ms")
+
+    assert len(changes) > 20
+    assert all(one["u"] == other["pu"] and one["u"] + 1 != other["U"] for one, other in pairwise(changes))
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "code"),
+    [
+        ("depth", {"symbol": "BTCUSDT", "limit": "7"}, -4021),
+        ("depth", {}, -1102),
+        ("klines", {"symbol": "BTCUSDT", "interval": "1s"}, -1120),
+        ("aggTrades", {"symbol": "XXXUSDT"}, -1121),
+        ("aggTrades", {"symbol": "BTCUSDT", "fromId": "1", "startTime": "1"}, -1128),
+        ("historicalTrades", {"symbol": "BTCUSDT"}, -2014),
+    ],
+)
+def test_the_built_in_exchange_refuses_as_the_real_one(path: str, query: dict[str, str], code: int) -> None:
+    """With a code of its own, and the weight that was used."""
+    answer = spoken().answer(Request("GET", f"/fapi/v1/{path}", query), NOON)
+
+    assert answer.status >= 400 and json.loads(answer.body)["code"] == code
+    assert int(answer.headers["x-mbx-used-weight-1m"]) > 0
+
+
+def test_the_built_in_exchange_limits_weight() -> None:
+    """2,400 a minute, and anew with the next."""
+    dialect, request = spoken(), Request("GET", "/fapi/v1/ticker/24hr")
+    statuses = [dialect.answer(request, NOON).status for _ in range(61)]
+
+    assert statuses == [200] * 60 + [429]
+    assert dialect.answer(request, NOON + 60 * 1_000_000_000).status == 200
