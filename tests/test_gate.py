@@ -1,4 +1,4 @@
-"""Gate where its transcript cannot say it: its clock, limits, what a replay takes, spelling."""
+"""Gate where its transcript cannot say it: its clock, limits, what a replay takes, its books' chain, spelling."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges import Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges import BookPlan, Connect, Feed, Fetch, Hole, Missed, Send, Subscription
 from trioagg.exchanges.gate import Adapter
-from trioagg.model import Candle, Channel, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Quote, Ticker, Trade
 
 ALL = tuple(Adapter.streamed)
 
@@ -31,6 +31,20 @@ def trade(pair: str, number: int, stamp: str = "1") -> bytes:
     return frame("spot.trades", id=number + 900, id_market=number, currency_pair=pair, **some)
 
 
+def depth(first: int, last: int, bid: str = "1", **more: object) -> bytes:
+    """Changes of a book."""
+    return frame("spot.order_book_update", t=1, s="BTC_USDT", U=first, u=last, b=[["100", bid]], a=[], **more)
+
+
+def snapshot(number: int, levels: int = 1) -> bytes:
+    """A book of REST."""
+    sides = {"bids": [[str(99 - n), "1"] for n in range(levels)], "asks": [[str(101 + n), "1"] for n in range(levels)]}
+    return json.dumps({"id": number, "current": 1, "update": 1, **sides}).encode()
+
+
+BOOK = Fetch("/api/v4/spot/order_book?currency_pair=BTC_USDT&limit=100&with_id=true")
+
+
 def test_subscriptions_bear_the_exchange_s_time() -> None:
     """It is asked for before the connection is made, and told in whole seconds."""
     adapter = Adapter(Feed(wanted("BTC/USDT")))
@@ -41,16 +55,16 @@ def test_subscriptions_bear_the_exchange_s_time() -> None:
     sent = [json.loads(action.text) for action in adapter.opened() if isinstance(action, Send)]
 
     assert isinstance(connect, Connect)
-    assert {request["time"] for request in sent} == {1772445600} and len(sent) == 3
+    assert {request["time"] for request in sent} == {1772445600} and len(sent) == len(ALL)
 
 
 def test_many_subscriptions_are_split() -> None:
     """A connection carries a hundred, one market to a request, so that all are sent while their time is still good."""
-    parts = Adapter.connections(wanted(*(f"A{number}/USDT" for number in range(50))))
+    parts = Adapter.connections(wanted(*(f"A{number}/USDT" for number in range(40))))
     sent = [json.loads(a.text) for part in parts for a in Adapter(Feed(part)).opened() if isinstance(a, Send)]
 
-    assert [len(part) for part in parts] == [100, 50]
-    assert len({(request["channel"], *request["payload"]) for request in sent}) == 150
+    assert [len(part) for part in parts] == [100, 60]
+    assert len({(request["channel"], *request["payload"]) for request in sent}) == 160
     assert Adapter.limits.streams / Adapter.limits.sends < 30
 
 
@@ -140,6 +154,54 @@ def test_candles_of_two_markets_do_not_close_each_other() -> None:
     out = Adapter(Feed()).digest(frames, 1)
 
     assert [item.closed for item in out if isinstance(item, Candle)] == [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("number", "bids"), [(9, []), (10, [99, 100]), (15, [99, 100]), (19, [99, 100]), (20, [99]), (21, [99])]
+)
+def test_a_snapshot_joins_where_it_touches_what_waits(number: int, bids: list[int]) -> None:
+    """The changes that follow it are those that hold the number after its own; it leaves out what it has."""
+    adapter = Adapter(Feed())
+    assert adapter.digest([depth(11, 20)], 1) == [BOOK]
+
+    out = adapter.answered(BOOK, snapshot(number), 2)
+
+    assert [item.bid for item in out if isinstance(item, Quote)] == bids
+
+
+def test_a_break_costs_one_market_s_book_alone() -> None:
+    """It is named, and asked for anew; a whole book from the stream mends it as well."""
+    adapter = Adapter(Feed())
+    adapter.digest([depth(11, 20)], 1)
+    adapter.answered(BOOK, snapshot(20), 2)
+
+    out = adapter.digest([depth(21, 25), depth(27, 30)], 3)
+    assert [(item.first, item.last) for item in out if isinstance(item, Missed)] == [(26, 26)]
+    assert [item for item in out if isinstance(item, Fetch)] == [BOOK]
+    out = adapter.digest([depth(31, 31, full=True), depth(32, 33, bid="7")], 4)
+    assert [item.bid_size for item in out if isinstance(item, Quote)] == [Decimal(1), Decimal(7)]
+    assert adapter.answered(BOOK, snapshot(31), 5) == []
+
+
+def test_a_book_is_no_deeper_than_its_changes_tell() -> None:
+    """A level that falls out of the hundred best is not told: it is dropped."""
+    adapter = Adapter(Feed(book=BookPlan(levels=1000)))
+    adapter.digest([depth(11, 20)], 1)
+
+    out = adapter.answered(BOOK, snapshot(10, levels=99), 2_000_000_000)
+    out += adapter.digest([depth(n, n, bid=str(n)) for n in range(21, 23)], 3_000_000_000)
+    (book,) = [item for item in out if isinstance(item, Book)][-1:]
+    assert len(book.bids) == 100 and book.bids[0][0] == 100
+    out = adapter.digest([depth(23, 23).replace(b'"100"', b'"100.5"')], 4_000_000_000)
+    (book,) = [item for item in out if isinstance(item, Book)]
+    assert (book.bids[0][0], len(book.bids)) == (Decimal("100.5"), 100)
+
+
+def test_a_hole_is_asked_for_by_whole_seconds() -> None:
+    """Those of the trades on both sides of it, since others share them."""
+    fetch = Adapter(Feed()).missing(Hole("BTC_USDT", 7, 9, since=1_999_999_999, until=3_000_000_001))
+
+    assert fetch == Fetch("/api/v4/spot/trades?currency_pair=BTC_USDT&from=1&to=4&limit=1000")
 
 
 @pytest.mark.parametrize(("symbol", "native"), [("BTC/USDT", "BTC_USDT"), ("BTC3L/USDT", "BTC3L_USDT")])
