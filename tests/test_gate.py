@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,13 @@ from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import BookPlan, Connect, Feed, Fetch, Hole, Missed, Send, Subscription
 from trioagg.exchanges.gate import Adapter
 from trioagg.model import Book, Candle, Channel, Quote, Ticker, Trade
+from trioagg.simulator import Request
+from trioagg.simulator.dialects.gate import Dialect
+from trioagg.simulator.dialects.gate.streams import GateSession
+from trioagg.simulator.market import Market
 
+NOON = 1_772_452_800
+SECOND = 1_000_000_000
 ALL = tuple(Adapter.streamed)
 
 
@@ -214,3 +222,95 @@ def test_spelling_by_rule(symbol: str, native: str) -> None:
 def test_what_cannot_be_spelled_stays(native: str) -> None:
     """What is no pair keeps its own spelling."""
     assert Adapter.unified(native) == native
+
+
+def spoken() -> tuple[Dialect, GateSession]:
+    """The built-in exchange with one brisk market, and a connection to it."""
+    dialect = Dialect(Market(symbols=["BTC/USDT"], rate=400, lists=Dialect.lists))
+    session = dialect.session("/ws/v4/")
+    assert session is not None
+    return dialect, session
+
+
+def asked(session: GateSession, channel: str, *payload: str, late: int = 0) -> dict[str, Any]:
+    """The reply to a subscription whose time is so many seconds off."""
+    call = {"time": NOON - late, "id": 3, "channel": channel, "event": "subscribe", "payload": payload}
+    (reply,) = session.received(json.dumps(call), NOON * SECOND)
+    told: dict[str, Any] = json.loads(reply)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("channel", "payload", "late", "message"),
+    [
+        ("spot.trades", ("GT_USD",), 0, "unknown currency pair: GT_USD"),
+        ("spot.trades", ("BTC_USDT", "GT_USD"), 0, "unknown currency pair: GT_USD"),
+        ("spot.trades", ("BTC_USDT",), 61, "invalid argument: time"),
+        ("spot.candlesticks", ("BTC_USDT",), 0, "invalid argument: payload"),
+        ("spot.order_book_update", ("BTC_USDT", "1000ms"), 0, "invalid interval: 1000ms"),
+        ("spot.novelty", ("BTC_USDT",), 0, "unknown channel: spot.novelty"),
+    ],
+)
+def test_the_built_in_exchange_refuses(channel: str, payload: tuple[str, ...], late: int, message: str) -> None:
+    """With a code and a reason; then nothing of the request is subscribed to."""
+    _, session = spoken()
+    reply = asked(session, channel, *payload, late=late)
+
+    assert reply["error"] == {"code": 2, "message": message} and reply["result"] == {"status": "fail"}
+    assert reply["id"] == 3 and not session.subscribed
+
+
+@pytest.mark.parametrize(
+    ("channel", "payload"), [("spot.order_book_update", ("BTC_USDT", "20ms")), ("spot.obu", ("ob.BTC_USDT.50",))]
+)
+def test_the_built_in_exchange_counts_its_changes(channel: str, payload: tuple[str, ...]) -> None:
+    """Each begins after the one before; the newer channel begins with a whole book, and is subscribed to once."""
+    _, session = spoken()
+    assert asked(session, channel, *payload)["result"] == {"status": "success"}
+    frames = [json.loads(frame)["result"] for frame in session.frames(NOON * SECOND, (NOON + 2) * SECOND)]
+
+    assert len(frames) > 20 and all(one["u"] + 1 == other["U"] for one, other in pairwise(frames))
+    assert [frame.get("full", False) for frame in frames[:2]] == [channel == "spot.obu", False]
+    assert ("error" in asked(session, channel, *payload)) is (channel == "spot.obu")
+
+
+def test_the_built_in_exchange_is_silent_about_unknown_books() -> None:
+    """The newer channel accepts what it does not have."""
+    _, session = spoken()
+
+    assert asked(session, "spot.obu", "ob.XX_YY.50")["result"] == {"status": "success"}
+    assert session.frames(NOON * SECOND, (NOON + 2) * SECOND) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "label"),
+    [
+        ("trades", {"currency_pair": "XX_YY"}, "INVALID_CURRENCY_PAIR"),
+        ("trades", {"currency_pair": "BTC_USDT", "limit": "1001"}, "TOO_BIG"),
+        ("trades", {"currency_pair": "BTC_USDT", "limit": "1000", "page": "101"}, "INVALID_PARAM_VALUE"),
+        ("candlesticks", {"currency_pair": "BTC_USDT", "limit": "5", "from": "1"}, "INVALID_PARAM_VALUE"),
+        ("order_book", {}, "MISSING_REQUIRED_PARAM"),
+    ],
+)
+def test_the_built_in_exchange_labels_its_errors(path: str, query: dict[str, str], label: str) -> None:
+    """With a status of its own, and the adapter understands them as errors."""
+    dialect, _ = spoken()
+    answer = dialect.answer(Request("GET", f"/api/v4/spot/{path}", query), NOON * SECOND)
+
+    assert answer.status == 400 and json.loads(answer.body)["label"] == label
+    with pytest.raises(WireError):
+        Adapter.instruments(Adapter.listing()[0], answer.body)
+
+
+def test_the_built_in_exchange_tells_trades_newest_first() -> None:
+    """By whole seconds, both inclusive; the pages of it are all of it, each once."""
+    dialect, _ = spoken()
+
+    def page(number: int) -> list[int]:
+        query = {"currency_pair": "BTC_USDT", "from": str(NOON - 3), "to": str(NOON - 2), "limit": "150"}
+        request = Request("GET", "/api/v4/spot/trades", {**query, "page": str(number)})
+        return [int(row["sequence_id"]) for row in json.loads(dialect.answer(request, NOON * SECOND).body)]
+
+    told = [*page(1), *page(2), *page(3)]
+    first, end = (dialect.source.before("BTC/USDT", at * SECOND) for at in (NOON - 3, NOON - 1))
+    assert told == list(range(first, end))[::-1] and len(told) > 300 and page(4) == []
