@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from trioagg.exchanges import Connect, Exchange, Feed, Fetch, Hole, Missed, Output, Send, Subscription, load
-from trioagg.model import Channel, Quarantined, Quote, Ticker, Trade
+from trioagg.model import Book, Channel, Quarantined, Quote, Ticker, Trade
 from trioagg.simulator import Dialect, Request
 from trioagg.simulator import load as load_dialect
 from trioagg.simulator.market import Market
@@ -126,6 +126,16 @@ def test_a_snapshot_joins_where_it_touches_what_waits(number: int, bids: list[in
     out = one.answered(Fetch("/fapi/v1/depth?symbol=BTCUSDT"), snapshot(number), 1)
 
     assert [item.bid for item in out if isinstance(item, Quote)] == bids
+
+
+@pytest.mark.parametrize(("source", "books"), [("wss://x/public/stream", 1), ("wss://x/market/stream", 0), ("", 1)])
+def test_in_a_replay_a_snapshot_is_told_once(source: str, books: int) -> None:
+    """It is offered to the connections of both roots, and belongs to the one that has books."""
+    one = load("binanceusdm")(Feed(source=source))
+
+    out = one.answered(Fetch("/fapi/v1/depth?symbol=BTCUSDT"), snapshot(12), 1)
+
+    assert len([item for item in out if isinstance(item, Book)]) == books
 
 
 def test_numbers_need_not_be_contiguous() -> None:

@@ -290,7 +290,7 @@ class Adapter(Exchange):
 
     def _rest_depth(self, native: str, told: wire.RestDepth, at: Nanos) -> Sequence[Output]:
         symbol = self.symbol(native)
-        if not self.wants(symbol, Channel.BOOK):
+        if "/market/" in self.feed.source or not self.wants(symbol, Channel.BOOK):
             return ()
         return self._book(symbol).join(told.lastUpdateId, told.bids, told.asks, stamp=nanos(told.T), at=at)
 
