@@ -1,17 +1,25 @@
-"""Gate where its transcript cannot say it: its clock, limits, what a replay takes, spelling."""
+"""Gate where its transcript cannot say it: its clock, limits, what a replay takes, its books' chain, spelling."""
 
 from __future__ import annotations
 
 import json
 from decimal import Decimal
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges import Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges import BookPlan, Connect, Feed, Fetch, Hole, Missed, Send, Subscription
 from trioagg.exchanges.gate import Adapter
-from trioagg.model import Candle, Channel, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Quote, Ticker, Trade
+from trioagg.simulator import Request
+from trioagg.simulator.dialects.gate import Dialect
+from trioagg.simulator.dialects.gate.streams import GateSession
+from trioagg.simulator.market import Market
 
+NOON = 1_772_452_800
+SECOND = 1_000_000_000
 ALL = tuple(Adapter.streamed)
 
 
@@ -31,6 +39,20 @@ def trade(pair: str, number: int, stamp: str = "1") -> bytes:
     return frame("spot.trades", id=number + 900, id_market=number, currency_pair=pair, **some)
 
 
+def depth(first: int, last: int, bid: str = "1", **more: object) -> bytes:
+    """Changes of a book."""
+    return frame("spot.order_book_update", t=1, s="BTC_USDT", U=first, u=last, b=[["100", bid]], a=[], **more)
+
+
+def snapshot(number: int, levels: int = 1) -> bytes:
+    """A book of REST."""
+    sides = {"bids": [[str(99 - n), "1"] for n in range(levels)], "asks": [[str(101 + n), "1"] for n in range(levels)]}
+    return json.dumps({"id": number, "current": 1, "update": 1, **sides}).encode()
+
+
+BOOK = Fetch("/api/v4/spot/order_book?currency_pair=BTC_USDT&limit=100&with_id=true")
+
+
 def test_subscriptions_bear_the_exchange_s_time() -> None:
     """It is asked for before the connection is made, and told in whole seconds."""
     adapter = Adapter(Feed(wanted("BTC/USDT")))
@@ -41,16 +63,16 @@ def test_subscriptions_bear_the_exchange_s_time() -> None:
     sent = [json.loads(action.text) for action in adapter.opened() if isinstance(action, Send)]
 
     assert isinstance(connect, Connect)
-    assert {request["time"] for request in sent} == {1772445600} and len(sent) == 3
+    assert {request["time"] for request in sent} == {1772445600} and len(sent) == len(ALL)
 
 
 def test_many_subscriptions_are_split() -> None:
     """A connection carries a hundred, one market to a request, so that all are sent while their time is still good."""
-    parts = Adapter.connections(wanted(*(f"A{number}/USDT" for number in range(50))))
+    parts = Adapter.connections(wanted(*(f"A{number}/USDT" for number in range(40))))
     sent = [json.loads(a.text) for part in parts for a in Adapter(Feed(part)).opened() if isinstance(a, Send)]
 
-    assert [len(part) for part in parts] == [100, 50]
-    assert len({(request["channel"], *request["payload"]) for request in sent}) == 150
+    assert [len(part) for part in parts] == [100, 60]
+    assert len({(request["channel"], *request["payload"]) for request in sent}) == 160
     assert Adapter.limits.streams / Adapter.limits.sends < 30
 
 
@@ -142,6 +164,54 @@ def test_candles_of_two_markets_do_not_close_each_other() -> None:
     assert [item.closed for item in out if isinstance(item, Candle)] == [False] * 3
 
 
+@pytest.mark.parametrize(
+    ("number", "bids"), [(9, []), (10, [99, 100]), (15, [99, 100]), (19, [99, 100]), (20, [99]), (21, [99])]
+)
+def test_a_snapshot_joins_where_it_touches_what_waits(number: int, bids: list[int]) -> None:
+    """The changes that follow it are those that hold the number after its own; it leaves out what it has."""
+    adapter = Adapter(Feed())
+    assert adapter.digest([depth(11, 20)], 1) == [BOOK]
+
+    out = adapter.answered(BOOK, snapshot(number), 2)
+
+    assert [item.bid for item in out if isinstance(item, Quote)] == bids
+
+
+def test_a_break_costs_one_market_s_book_alone() -> None:
+    """It is named, and asked for anew; a whole book from the stream mends it as well."""
+    adapter = Adapter(Feed())
+    adapter.digest([depth(11, 20)], 1)
+    adapter.answered(BOOK, snapshot(20), 2)
+
+    out = adapter.digest([depth(21, 25), depth(27, 30)], 3)
+    assert [(item.first, item.last) for item in out if isinstance(item, Missed)] == [(26, 26)]
+    assert [item for item in out if isinstance(item, Fetch)] == [BOOK]
+    out = adapter.digest([depth(31, 31, full=True), depth(32, 33, bid="7")], 4)
+    assert [item.bid_size for item in out if isinstance(item, Quote)] == [Decimal(1), Decimal(7)]
+    assert adapter.answered(BOOK, snapshot(31), 5) == []
+
+
+def test_a_book_is_no_deeper_than_its_changes_tell() -> None:
+    """A level that falls out of the hundred best is not told: it is dropped."""
+    adapter = Adapter(Feed(book=BookPlan(levels=1000)))
+    adapter.digest([depth(11, 20)], 1)
+
+    out = adapter.answered(BOOK, snapshot(10, levels=99), 2_000_000_000)
+    out += adapter.digest([depth(n, n, bid=str(n)) for n in range(21, 23)], 3_000_000_000)
+    (book,) = [item for item in out if isinstance(item, Book)][-1:]
+    assert len(book.bids) == 100 and book.bids[0][0] == 100
+    out = adapter.digest([depth(23, 23).replace(b'"100"', b'"100.5"')], 4_000_000_000)
+    (book,) = [item for item in out if isinstance(item, Book)]
+    assert (book.bids[0][0], len(book.bids)) == (Decimal("100.5"), 100)
+
+
+def test_a_hole_is_asked_for_by_whole_seconds() -> None:
+    """Those of the trades on both sides of it, since others share them."""
+    fetch = Adapter(Feed()).missing(Hole("BTC_USDT", 7, 9, since=1_999_999_999, until=3_000_000_001))
+
+    assert fetch == Fetch("/api/v4/spot/trades?currency_pair=BTC_USDT&from=1&to=4&limit=1000")
+
+
 @pytest.mark.parametrize(("symbol", "native"), [("BTC/USDT", "BTC_USDT"), ("BTC3L/USDT", "BTC3L_USDT")])
 def test_spelling_by_rule(symbol: str, native: str) -> None:
     """Both spellings follow from each other."""
@@ -152,3 +222,95 @@ def test_spelling_by_rule(symbol: str, native: str) -> None:
 def test_what_cannot_be_spelled_stays(native: str) -> None:
     """What is no pair keeps its own spelling."""
     assert Adapter.unified(native) == native
+
+
+def spoken() -> tuple[Dialect, GateSession]:
+    """The built-in exchange with one brisk market, and a connection to it."""
+    dialect = Dialect(Market(symbols=["BTC/USDT"], rate=400, lists=Dialect.lists))
+    session = dialect.session("/ws/v4/")
+    assert session is not None
+    return dialect, session
+
+
+def asked(session: GateSession, channel: str, *payload: str, late: int = 0) -> dict[str, Any]:
+    """The reply to a subscription whose time is so many seconds off."""
+    call = {"time": NOON - late, "id": 3, "channel": channel, "event": "subscribe", "payload": payload}
+    (reply,) = session.received(json.dumps(call), NOON * SECOND)
+    told: dict[str, Any] = json.loads(reply)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("channel", "payload", "late", "message"),
+    [
+        ("spot.trades", ("GT_USD",), 0, "unknown currency pair: GT_USD"),
+        ("spot.trades", ("BTC_USDT", "GT_USD"), 0, "unknown currency pair: GT_USD"),
+        ("spot.trades", ("BTC_USDT",), 61, "invalid argument: time"),
+        ("spot.candlesticks", ("BTC_USDT",), 0, "invalid argument: payload"),
+        ("spot.order_book_update", ("BTC_USDT", "1000ms"), 0, "invalid interval: 1000ms"),
+        ("spot.novelty", ("BTC_USDT",), 0, "unknown channel: spot.novelty"),
+    ],
+)
+def test_the_built_in_exchange_refuses(channel: str, payload: tuple[str, ...], late: int, message: str) -> None:
+    """With a code and a reason; then nothing of the request is subscribed to."""
+    _, session = spoken()
+    reply = asked(session, channel, *payload, late=late)
+
+    assert reply["error"] == {"code": 2, "message": message} and reply["result"] == {"status": "fail"}
+    assert reply["id"] == 3 and not session.subscribed
+
+
+@pytest.mark.parametrize(
+    ("channel", "payload"), [("spot.order_book_update", ("BTC_USDT", "20ms")), ("spot.obu", ("ob.BTC_USDT.50",))]
+)
+def test_the_built_in_exchange_counts_its_changes(channel: str, payload: tuple[str, ...]) -> None:
+    """Each begins after the one before; the newer channel begins with a whole book, and is subscribed to once."""
+    _, session = spoken()
+    assert asked(session, channel, *payload)["result"] == {"status": "success"}
+    frames = [json.loads(frame)["result"] for frame in session.frames(NOON * SECOND, (NOON + 2) * SECOND)]
+
+    assert len(frames) > 20 and all(one["u"] + 1 == other["U"] for one, other in pairwise(frames))
+    assert [frame.get("full", False) for frame in frames[:2]] == [channel == "spot.obu", False]
+    assert ("error" in asked(session, channel, *payload)) is (channel == "spot.obu")
+
+
+def test_the_built_in_exchange_is_silent_about_unknown_books() -> None:
+    """The newer channel accepts what it does not have."""
+    _, session = spoken()
+
+    assert asked(session, "spot.obu", "ob.XX_YY.50")["result"] == {"status": "success"}
+    assert session.frames(NOON * SECOND, (NOON + 2) * SECOND) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "label"),
+    [
+        ("trades", {"currency_pair": "XX_YY"}, "INVALID_CURRENCY_PAIR"),
+        ("trades", {"currency_pair": "BTC_USDT", "limit": "1001"}, "TOO_BIG"),
+        ("trades", {"currency_pair": "BTC_USDT", "limit": "1000", "page": "101"}, "INVALID_PARAM_VALUE"),
+        ("candlesticks", {"currency_pair": "BTC_USDT", "limit": "5", "from": "1"}, "INVALID_PARAM_VALUE"),
+        ("order_book", {}, "MISSING_REQUIRED_PARAM"),
+    ],
+)
+def test_the_built_in_exchange_labels_its_errors(path: str, query: dict[str, str], label: str) -> None:
+    """With a status of its own, and the adapter understands them as errors."""
+    dialect, _ = spoken()
+    answer = dialect.answer(Request("GET", f"/api/v4/spot/{path}", query), NOON * SECOND)
+
+    assert answer.status == 400 and json.loads(answer.body)["label"] == label
+    with pytest.raises(WireError):
+        Adapter.instruments(Adapter.listing()[0], answer.body)
+
+
+def test_the_built_in_exchange_tells_trades_newest_first() -> None:
+    """By whole seconds, both inclusive; the pages of it are all of it, each once."""
+    dialect, _ = spoken()
+
+    def page(number: int) -> list[int]:
+        query = {"currency_pair": "BTC_USDT", "from": str(NOON - 3), "to": str(NOON - 2), "limit": "150"}
+        request = Request("GET", "/api/v4/spot/trades", {**query, "page": str(number)})
+        return [int(row["sequence_id"]) for row in json.loads(dialect.answer(request, NOON * SECOND).body)]
+
+    told = [*page(1), *page(2), *page(3)]
+    first, end = (dialect.source.before("BTC/USDT", at * SECOND) for at in (NOON - 3, NOON - 1))
+    assert told == list(range(first, end))[::-1] and len(told) > 300 and page(4) == []

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType
 
+from trioagg.exchanges import _binance as spot
 from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Instrument, Nanos
+from trioagg.exchanges._records import Market
+from trioagg.exchanges._records import candle as candle_of
+from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Trade
 
 PERPETUAL = ("PERPETUAL", "TRADIFI_PERPETUAL")
+UNUSED_PATHS = (
+    "ping time exchangeInfo rpiDepth trades historicalTrades continuousKlines indexPriceKlines markPriceKlines "
+    "premiumIndexKlines ticker/price fundingRate fundingInfo openInterestHist"
+).split()
+"""Known, and not collected; raw trades among them, since REST tells them without what brought them about."""
 
 
 class Told(Struct, tag_field="e", kw_only=True):
@@ -63,24 +71,11 @@ class Day(Told, tag="24hrTicker"):
     E: int
 
 
-class Bar(Struct):
-    """The ``k`` of ``@kline_…``; ``x``: closed."""
-
-    t: int
-    i: str
-    o: Decimal
-    h: Decimal
-    low: Decimal = field(name="l")
-    c: Decimal
-    v: Decimal
-    x: bool
-
-
 class Kline(Told, tag="kline"):
     """``@kline_…``."""
 
     s: str
-    k: Bar
+    k: spot.Bar
 
 
 class Mark(Told, tag="markPriceUpdate"):
@@ -116,7 +111,14 @@ class Shutdown(Told, tag="serverShutdown"):
 
 
 class Depth(Told, tag="depthUpdate"):
-    """Changes of the book."""
+    """Changes of the book up to ``u``, after the message whose last one was ``pu``; ``T``: the matching engine's."""
+
+    s: str
+    T: int
+    u: int
+    pu: int
+    b: list[Level]
+    a: list[Level]
 
 
 class Mini(Told, tag="24hrMiniTicker"):
@@ -150,16 +152,11 @@ Event = (
 
 
 class Frame(Struct):
-    """Whatever comes: a combined frame, a bare event, an acknowledgement or an error."""
+    """Whatever comes: a combined frame, a bare event, or a reply as at Binance spot."""
 
     stream: str = ""
     data: Event | list[Event] | UnsetType = UNSET
     e: str = ""
-    id: int | str | None = None
-    result: Raw | UnsetType = UNSET
-    error: Raw | UnsetType = UNSET
-    code: int | UnsetType = UNSET
-    msg: str = ""
 
 
 class RestDay(Struct, rename={"s": "symbol", "c": "lastPrice", "v": "volume"}):
@@ -215,16 +212,13 @@ class RestDeal(Struct):
     m: bool
 
 
-class RestBar(Struct, array_like=True):
-    """The first seven columns of ``/fapi/v1/klines``."""
+Deal = AggTrade | RawTrade | RestDeal
 
-    open_time: int
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
-    close_time: int
+
+class RestDepth(spot.RestDepth):
+    """``/fapi/v1/depth``, which tells the matching engine's time."""
+
+    T: int
 
 
 class RestInterest(Struct, rename="camel"):
@@ -263,15 +257,18 @@ class RestInfo(Struct):
 
 frame: msgspec.json.Decoder[Frame | list[Event]] = msgspec.json.Decoder(Frame | list[Event])
 event: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-days = msgspec.json.Decoder(RestDay | list[RestDay])
-quotes = msgspec.json.Decoder(RestQuote | list[RestQuote])
-deals = msgspec.json.Decoder(list[RestDeal])
-bars = msgspec.json.Decoder(list[RestBar])
-marks = msgspec.json.Decoder(RestMark | list[RestMark])
-interest = msgspec.json.Decoder(RestInterest)
-info = msgspec.json.Decoder(RestInfo)
+rest_depth = msgspec.json.Decoder(RestDepth)
+rest_deals = msgspec.json.Decoder(list[RestDeal])
+rest_info = msgspec.json.Decoder(RestInfo)
 
-Row = TypeVar("Row", RestDay, RestQuote, RestMark)
+Row = RestDay | RestQuote | RestMark | RestInterest
+rest_rows: dict[str, msgspec.json.Decoder[Row | list[Row]]] = {
+    "ticker/24hr": msgspec.json.Decoder(RestDay | list[RestDay]),
+    "ticker/bookTicker": msgspec.json.Decoder(RestQuote | list[RestQuote]),
+    "premiumIndex": msgspec.json.Decoder(RestMark | list[RestMark]),
+    "openInterest": msgspec.json.Decoder(RestInterest),
+}
+"""What answers with a row about one market, or a list of them about several."""
 
 
 def each(rows: Row | list[Row]) -> list[Row]:
@@ -297,9 +294,40 @@ def instrument(symbol: RestSymbol) -> Instrument:
     )
 
 
-def candle(symbol: str, interval: str, c: RestBar, at: Nanos) -> Candle:
+def trade(symbol: str, number: int, told: Deal, *, at: Nanos) -> Trade:
+    """A trade under a number."""
+    positive(told.p, told.q)
+    side: Side = "sell" if told.m else "buy"
+    return Trade("binanceusdm", symbol, number, told.p, told.q, side, nanos(told.T), at)
+
+
+def candle(symbol: str, k: spot.Bar, at: Nanos) -> Candle:
+    """A candle of the stream."""
+    prices = (k.o, k.h, k.l, k.c)
+    return candle_of("binanceusdm", (symbol, k.i), nanos(k.t), prices=prices, volume=k.v, closed=k.x, at=at)
+
+
+def rest_candle(market: Market, c: spot.RestCandle, at: Nanos) -> Candle:
     """A candle of REST, which closes when its time is over."""
-    positive(c.open, c.high, c.low, c.close)
-    quantities(c.volume)
-    prices = (c.open, c.high, c.low, c.close, c.volume)
-    return Candle("binanceusdm", symbol, interval, nanos(c.open_time), *prices, nanos(c.close_time) < at, at)
+    prices, closed = (c.open, c.high, c.low, c.close), nanos(c.close_time) < at
+    return candle_of("binanceusdm", market, nanos(c.open_time), prices=prices, volume=c.volume, closed=closed, at=at)
+
+
+def funding(symbol: str, told: Mark | RestMark, at: Nanos) -> Funding:
+    """The rate of a perpetual contract, with mark and index price."""
+    rate = Decimal(told.r)
+    quantities(told.p, told.i, abs(rate))
+    return Funding("binanceusdm", symbol, rate, told.p, told.i, nanos(told.T), nanos(told.E), at)
+
+
+def liquidation(symbol: str, order: Order, at: Nanos) -> Liquidation:
+    """An order by force, at its average price."""
+    positive(order.ap, order.z)
+    side: Side = "sell" if order.S == "SELL" else "buy"
+    return Liquidation("binanceusdm", symbol, side, order.ap, order.z, nanos(order.T), at)
+
+
+def rest_interest(symbol: str, told: RestInterest, at: Nanos) -> OpenInterest:
+    """The open interest of one market."""
+    quantities(told.open_interest)
+    return OpenInterest("binanceusdm", symbol, told.open_interest, nanos(told.time), at)

@@ -9,8 +9,10 @@ from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._records import Market, spot
+from trioagg.exchanges._records import candle as candle_of
 from trioagg.model import Candle as Told
-from trioagg.model import Instrument, Nanos, Side
+from trioagg.model import Instrument, Level, Nanos, Side
 from trioagg.model import Trade as Traded
 
 SILENCE = 10.0  # seconds, the window of the limit
@@ -74,6 +76,18 @@ class Day(Struct):
     highest_size: str = ""
 
 
+class Depth(Struct):
+    """Changes ``U`` to ``u`` of a book, or with ``full`` all of it up to ``u``."""
+
+    t: int
+    s: str
+    u: int
+    U: int | None = None
+    full: bool = False
+    b: list[Level] = []
+    a: list[Level] = []
+
+
 class Candle(Struct):
     """``t`` in seconds; ``n``: interval and market."""
 
@@ -97,6 +111,15 @@ class RestTrade(Struct):
     amount: Decimal
     price: Decimal
     sequence_id: int | None = None
+
+
+class RestBook(Struct):
+    """A book with every change up to ``id``, which is told on request alone; ``update``: ms of the last one."""
+
+    update: int
+    bids: list[Level]
+    asks: list[Level]
+    id: int | None = None
 
 
 class RestCandle(Struct, array_like=True):
@@ -139,11 +162,13 @@ class RestError(Struct):
 envelope = msgspec.json.Decoder(Envelope)
 quote = msgspec.json.Decoder(Quote)
 day = msgspec.json.Decoder(Day)
+depth = msgspec.json.Decoder(Depth)
 # Not strict: most numbers come as text.
 trade = msgspec.json.Decoder(Trade, strict=False)
 candle = msgspec.json.Decoder(Candle, strict=False)
 rest_days = msgspec.json.Decoder(list[Day])
 rest_trades = msgspec.json.Decoder(list[RestTrade], strict=False)
+rest_book = msgspec.json.Decoder(RestBook)
 rest_candles = msgspec.json.Decoder(list[RestCandle], strict=False)
 rest_pairs = msgspec.json.Decoder(list[RestPair])
 rest_time = msgspec.json.Decoder(RestTime)
@@ -187,19 +212,14 @@ def traded(symbol: str, t: Trade | RestTrade, market_id: int | None, at: Nanos) 
 
 def streamed_candle(symbol: str, k: Candle, at: Nanos) -> Told:
     """A candle of the socket."""
-    interval = interval_of(k.n.partition("_")[0])
-    prices = (k.o, k.h, k.l, k.c)
-    positive(*prices)
-    quantities(k.a)
-    return Told("gate", symbol, interval, nanos(k.t * 1000), *prices, k.a, k.w, at)
+    market, prices = (symbol, interval_of(k.n.partition("_")[0])), (k.o, k.h, k.l, k.c)
+    return candle_of("gate", market, nanos(k.t * 1000), prices=prices, volume=k.a, closed=k.w, at=at)
 
 
-def rest_candle(symbol: str, interval: str, k: RestCandle, at: Nanos) -> Told:
+def rest_candle(market: Market, k: RestCandle, at: Nanos) -> Told:
     """A candle of REST."""
     prices = (k.open, k.high, k.low, k.close)
-    positive(*prices)
-    quantities(k.volume)
-    return Told("gate", symbol, interval, nanos(k.time * 1000), *prices, k.volume, k.closed, at)
+    return candle_of("gate", market, nanos(k.time * 1000), prices=prices, volume=k.volume, closed=k.closed, at=at)
 
 
 def interval_of(name: str) -> str:
@@ -209,15 +229,6 @@ def interval_of(name: str) -> str:
 
 def instrument(pair: RestPair) -> Instrument:
     """A market."""
-    return Instrument(
-        exchange="gate",
-        symbol=f"{pair.base}/{pair.quote}",
-        native=pair.id,
-        base=pair.base,
-        quote=pair.quote,
-        tick_size=Decimal(1).scaleb(-pair.precision),
-        amount_step=Decimal(1).scaleb(-pair.amount_precision),
-        contract_size=Decimal(1),
-        amount_unit=pair.base,
-        status="trading" if pair.trade_status == "tradable" else pair.trade_status.lower(),
-    )
+    tick, step = (Decimal(1).scaleb(-places) for places in (pair.precision, pair.amount_precision))
+    status = "trading" if pair.trade_status == "tradable" else pair.trade_status.lower()
+    return spot("gate", (pair.base, pair.quote), pair.id, tick=tick, step=step, status=status)

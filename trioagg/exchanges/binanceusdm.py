@@ -6,69 +6,67 @@ developers.binance.com.
 - Trades come as ``<symbol>@aggTrade``: fills of one taker order at one price within 100 ms. Their id ``a`` is +1 per
   symbol without holes, and REST's ``aggTrades`` repairs by it for 48 hours. Raw trades have other ids, which REST tells
   only to those with a key: they are taken from a capture that has no aggregated ones, and never subscribed to.
-- Streams live under two roots, ``/public`` (best bid and ask) and ``/market`` (all else). The wrong root acknowledges
-  a subscription and stays silent; so a connection has streams of one root only.
+- Streams live under two roots, ``/public`` (best bid and ask, books) and ``/market`` (all else). The wrong root
+  acknowledges a subscription and stays silent; so a connection has streams of one root only.
+- ``<symbol>@depth@100ms`` tells changes of the book; each names by ``pu`` the ``u`` of the one before, the first one
+  lies across or follows a snapshot of REST that is asked for once the stream flows. The best levels alone
+  (``@depth5`` and the like) look the same but for the stream's name.
 - The day's ticker has no bid and ask, the best bid and ask have no last price and volume: REST is polled for both, and
   the stream's quotes are completed from what REST said last.
 - Streams of all markets mix in coin-margined contracts since 2026-06: those say ``st`` 2 and are ignored.
 - Liquidations are the latest one per symbol and second: incomplete by design. Open interest is REST's alone.
-- REST answers understood beside the polled ones: ``aggTrades``, ``klines``, ``premiumIndex``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
-from typing import Any, ClassVar, Literal
-from urllib.parse import parse_qsl, quote, urlsplit
+from typing import Any, ClassVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
-    Ack,
     Action,
     Connect,
     Daily,
     Exchange,
     Feed,
     Fetch,
+    Hole,
     Limits,
     Output,
     Proof,
-    Refused,
     Retire,
     Send,
     Subscription,
 )
+from trioagg.exchanges import _binance as spot
 from trioagg.exchanges import _binanceusdm as wire
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
+from trioagg.exchanges._books import Change, JoinedBook
+from trioagg.exchanges._numbers import nanos, quantities
+from trioagg.exchanges._records import asked
+from trioagg.model import Channel, Instrument, Nanos, Ticker
 
+ROOTS = ("public", "market")
 IN_URL = 100  # streams named in the URL
 PER_MESSAGE = 200  # streams named in one SUBSCRIBE
 EACH = 15  # symbols up to which asking for each one's ticker costs no more than asking for all
-FRESH = 300 * 1_000_000_000  # ns for which REST's last price and volume may stand beside a newer best bid and ask
+BOOK = "/fapi/v1/depth"
+BEST_ALONE = re.compile("@(depth[0-9]|rpiDepth)")  # streams of books that are no changes, or of another book
 QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "USD1", "BTC")
 
 STREAMS = {
     Channel.TRADES: "aggTrade",
     Channel.TICKER: "bookTicker",
+    Channel.BOOK: "depth@100ms",
     Channel.FUNDING: "markPrice@1s",
     Channel.LIQUIDATIONS: "forceOrder",
 }
 
-UNUSED_PATHS = (
-    "ping time exchangeInfo depth rpiDepth trades historicalTrades continuousKlines indexPriceKlines markPriceKlines "
-    "premiumIndexKlines ticker/price fundingRate fundingInfo openInterestHist"
-).split()
-"""Known, and not collected; raw trades among them, since REST tells them without what brought them about."""
-
-Root = Literal["public", "market"]
-Query = Mapping[str, str]
 Handle = Callable[[Any, Nanos], Sequence[Output]]
-Answer = Callable[[Query, bytes, Nanos], Sequence[Output]]
 
 
 class Adapter(Exchange):
@@ -77,23 +75,25 @@ class Adapter(Exchange):
     name = "binanceusdm"
     rest_url = "https://fapi.binance.com"
     ws_url = "wss://fstream.binance.com"
-    streamed = frozenset({Channel.TRADES, Channel.TICKER, Channel.CANDLES, Channel.FUNDING, Channel.LIQUIDATIONS})
+    streamed = frozenset({*STREAMS, Channel.CANDLES})
     polled = frozenset({Channel.TICKER, Channel.OPEN_INTEREST})
     proofs: ClassVar[Mapping[Channel, Proof]] = {
         Channel.TRADES: Proof.ID,
         Channel.TICKER: Proof.NOTHING,
+        Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
         Channel.FUNDING: Proof.NOTHING,
         Channel.OPEN_INTEREST: Proof.NOTHING,
         Channel.LIQUIDATIONS: Proof.NOTHING,
     }
     limits = Limits(streams=1024, sends=8, weight=2400, window=60, used_header="x-mbx-used-weight-1m")
+    clock = Fetch("/fapi/v1/time")
+    joined = (BOOK,)
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._symbols = {instrument.native: instrument.symbol for instrument in feed.instruments}
         self._streams = {name: _root(item) for item in feed.subscriptions if (name := self._stream(item))}
-        self._invited = frozenset(self._streams)
+        self._books: dict[str, JoinedBook] = {}
         self._quoted: set[str] = set()
         self._raw: dict[str, bool] = {}
         self._handles: dict[type, Handle] = {
@@ -101,18 +101,15 @@ class Adapter(Exchange):
             wire.RawTrade: self._on_raw_trade,
             wire.Quote: self._on_quote,
             wire.Day: self._on_day,
+            wire.Depth: self._on_depth,
             wire.Kline: self._on_kline,
             wire.Mark: self._on_mark,
             wire.Forced: self._on_forced,
             wire.Shutdown: self._on_shutdown,
-        }
-        self._answers: dict[str, Answer] = {
-            "ticker/24hr": self._rest_days,
-            "ticker/bookTicker": self._rest_quotes,
-            "aggTrades": self._rest_trades,
-            "klines": self._rest_candles,
-            "premiumIndex": self._rest_marks,
-            "openInterest": self._rest_interest,
+            wire.RestDay: self._rest_day,
+            wire.RestQuote: self._rest_quote,
+            wire.RestMark: self._on_mark,
+            wire.RestInterest: self._rest_interest,
         }
 
     @classmethod
@@ -121,7 +118,7 @@ class Adapter(Exchange):
 
     @classmethod
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
-        symbols = wire.info.decode(body).symbols
+        symbols = wire.rest_info.decode(body).symbols
         return [wire.instrument(symbol) for symbol in symbols if symbol.contract_type in wire.PERPETUAL]
 
     @classmethod
@@ -137,12 +134,12 @@ class Adapter(Exchange):
 
     @classmethod
     def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
-        by_root = [[item for item in subscriptions if _root(item) == root] for root in ("public", "market")]
+        by_root = [[item for item in subscriptions if _root(item) == root] for root in ROOTS]
         return [some for items in by_root for some in super(Adapter, cls).connections(items)]
 
     def polls(self) -> Iterable[Fetch]:
         every = self.feed.interval
-        quoted, held = self._natives(Channel.TICKER), self._natives(Channel.OPEN_INTEREST)
+        quoted, held = self.natives(Channel.TICKER), self.natives(Channel.OPEN_INTEREST)
         if len(quoted) > EACH:
             yield Fetch("/fapi/v1/ticker/24hr", 40, every=every)
             yield Fetch("/fapi/v1/ticker/bookTicker", 5, every=every)
@@ -154,13 +151,13 @@ class Adapter(Exchange):
             yield Fetch(f"/fapi/v1/openInterest?symbol={quote(native)}", 1, every=max(every, len(held) / 20))
 
     def begin(self) -> Iterable[Action]:
-        for root in ("public", "market"):
+        for root in ROOTS:
             if names := self._named(root):
                 listed = "/".join(quote(name, safe="@") for name in names[:IN_URL])
                 yield Connect(f"/{root}/stream?streams={listed}")
 
     def opened(self) -> Iterable[Action]:
-        rest = [name for root in ("public", "market") for name in self._named(root)[IN_URL:]]
+        rest = [name for root in ROOTS for name in self._named(root)[IN_URL:]]
         for number, start in enumerate(range(0, len(rest), PER_MESSAGE), 1):
             request = {"method": "SUBSCRIBE", "params": rest[start : start + PER_MESSAGE], "id": number}
             yield Send(msgspec.json.encode(request).decode())
@@ -170,19 +167,34 @@ class Adapter(Exchange):
         if isinstance(told, list):
             return self._all(told, at)
         if told.data is UNSET:
-            return self._event(wire.event.decode(frame), at) if told.e else (_reply(told),)
-        if self._invited and told.stream not in self._invited and type(told.data) is not wire.Shutdown:
+            return self._event(wire.event.decode(frame), at) if told.e else (spot.answer(spot.envelope.decode(frame)),)
+        if self._uninvited(told.stream) and type(told.data) is not wire.Shutdown:
             return ()
         return self._all(told.data, at) if isinstance(told.data, list) else self._event(told.data, at)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
-        url = urlsplit(fetch.path)
-        path = url.path.removeprefix("/fapi/v1/").removeprefix("/fapi/v2/").removeprefix("/futures/data/")
-        if answer := self._answers.get(path):
-            return answer(dict(parse_qsl(url.query)), body, at)
-        if path not in UNUSED_PATHS:
-            raise WireError("unknown REST path")
-        return ()
+        path, query = asked(fetch)
+        match path.removeprefix("/fapi/v1/").removeprefix("/fapi/v2/").removeprefix("/futures/data/"):
+            case "depth":
+                return self._rest_depth(query["symbol"], wire.rest_depth.decode(body), at)
+            case "aggTrades":
+                native, deals = query["symbol"], wire.rest_deals.decode(body)
+                return [item for deal in deals for item in self._trade(native, deal.a, deal, at=at)]
+            case "klines":
+                market = self.symbol(query["symbol"]), query["interval"]
+                return [wire.rest_candle(market, row, at) for row in spot.rest_candles.decode(body)]
+            case path if rows := wire.rest_rows.get(path):
+                return [item for row in wire.each(rows.decode(body)) for item in self._handles[type(row)](row, at)]
+            case path if path in wire.UNUSED_PATHS:
+                return ()
+        raise WireError("unknown REST path")
+
+    def missing(self, hole: Hole) -> Fetch:
+        return Fetch(f"/fapi/v1/aggTrades?symbol={quote(hole.native)}&fromId={hole.first}&limit=1000", weight=20)
+
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return nanos(spot.rest_time.decode(body).serverTime)
 
     def _stream(self, subscription: Subscription) -> str:
         """The stream of a subscription; empty for what is polled alone."""
@@ -194,13 +206,8 @@ class Adapter(Exchange):
     def _named(self, root: str) -> list[str]:
         return sorted(name for name, where in self._streams.items() if where == root)
 
-    def _natives(self, channel: Channel) -> list[str]:
-        return [item.native for item in self.feed.subscriptions if item.channel is channel]
-
-    def _symbol(self, native: str) -> str:
-        if native not in self._symbols:
-            self._symbols[native] = self.unified(native)
-        return self._symbols[native]
+    def _uninvited(self, stream: str) -> bool:
+        return stream not in self._streams if self._streams else bool(BEST_ALONE.search(stream))
 
     def _all(self, events: list[wire.Event], at: Nanos) -> Sequence[Output]:
         return [item for event in events for item in self._event(event, at)]
@@ -213,27 +220,22 @@ class Adapter(Exchange):
         return self._trade(told.s, told.a, told, at=at)
 
     def _on_raw_trade(self, told: wire.RawTrade, at: Nanos) -> Sequence[Output]:
-        if self._invited or told.X != "MARKET":
+        if self._streams or told.X != "MARKET":
             return ()
         return self._trade(told.s, told.t, told, at=at)
 
-    def _trade(
-        self, native: str, number: int, told: wire.AggTrade | wire.RawTrade | wire.RestDeal, *, at: Nanos
-    ) -> Sequence[Output]:
-        positive(told.p, told.q)
-        stamp, symbol = nanos(told.T), self._symbol(native)
-        side: Side = "sell" if told.m else "buy"
-        if self._raw.setdefault(symbol, type(told) is wire.RawTrade) is not (type(told) is wire.RawTrade):
+    def _trade(self, native: str, number: int, told: wire.Deal, *, at: Nanos) -> Sequence[Output]:
+        trade = wire.trade(self.symbol(native), number, told, at=at)
+        if self._raw.setdefault(trade.symbol, type(told) is wire.RawTrade) is not (type(told) is wire.RawTrade):
             return ()  # a capture may hold both kinds, and each has its own ids: the one that came first is taken
-        return (Trade("binanceusdm", symbol, number, told.p, told.q, side, stamp, at),)
+        return (trade,)
 
     def _on_quote(self, told: wire.Quote | wire.RestQuote, at: Nanos) -> Sequence[Output]:
         quantities(told.b, told.B, told.a, told.A)
-        stamp, symbol = nanos(told.T), self._symbol(told.s)
+        stamp, symbol = nanos(told.T), self.symbol(told.s)
         self._quoted.add(symbol)
-        day = self.feed.board.get(symbol)
-        last, volume = (day.last, day.volume) if day and at - day.at < FRESH else (None, None)
-        return (Ticker("binanceusdm", symbol, told.b, told.B, told.a, told.A, last, volume, stamp, at),)
+        sides = (told.b, told.B, told.a, told.A)
+        return (Ticker("binanceusdm", symbol, *sides, *self.daily(symbol, at), stamp, at),)
 
     def _on_day(self, told: wire.Day, at: Nanos) -> Sequence[Output]:
         """The day's figures, for the next quote; they make a row of their own only where no quotes come."""
@@ -244,82 +246,54 @@ class Adapter(Exchange):
 
     def _day(self, told: wire.Day | wire.RestDay, at: Nanos) -> str:
         quantities(told.c, told.v)
-        symbol = self._symbol(told.s)
+        symbol = self.symbol(told.s)
         self.feed.board[symbol] = Daily(told.c, told.v, at)
         return symbol
 
     def _on_kline(self, told: wire.Kline, at: Nanos) -> Sequence[Output]:
-        k = told.k
-        positive(k.o, k.h, k.low, k.c)
-        quantities(k.v)
-        prices = (k.o, k.h, k.low, k.c, k.v)
-        return (Candle("binanceusdm", self._symbol(told.s), k.i, nanos(k.t), *prices, k.x, at),)
+        return (wire.candle(self.symbol(told.s), told.k, at),)
+
+    def _on_depth(self, told: wire.Depth, at: Nanos) -> Sequence[Output]:
+        symbol = self.symbol(told.s)
+        if BEST_ALONE.search(self.feed.source) or not self.wants(symbol, Channel.BOOK):
+            return ()
+        book = self._book(symbol)
+        out = book.step(Change(told.pu, told.u, told.b, told.a, nanos(told.T)), at)
+        if book.due(at):
+            return *out, Fetch(f"{BOOK}?symbol={quote(told.s)}&limit=1000", weight=20)
+        return out
+
+    def _book(self, symbol: str) -> JoinedBook:
+        if symbol not in self._books:
+            self._books[symbol] = JoinedBook("binanceusdm", symbol, self.feed.book)
+        return self._books[symbol]
 
     def _on_mark(self, told: wire.Mark | wire.RestMark, at: Nanos) -> Sequence[Output]:
-        if not told.r:
-            return ()
-        rate = Decimal(told.r)
-        quantities(told.p, told.i, abs(rate))
-        symbol, due, stamp = self._symbol(told.s), nanos(told.T), nanos(told.E)
-        return (Funding("binanceusdm", symbol, rate, told.p, told.i, due, stamp, at),)
+        return (wire.funding(self.symbol(told.s), told, at),) if told.r else ()
 
     def _on_forced(self, told: wire.Forced, at: Nanos) -> Sequence[Output]:
-        order = told.o
-        if order.X != "FILLED":
-            return ()
-        positive(order.ap, order.z)
-        side: Side = "sell" if order.S == "SELL" else "buy"
-        return (Liquidation("binanceusdm", self._symbol(order.s), side, order.ap, order.z, nanos(order.T), at),)
+        return (wire.liquidation(self.symbol(told.o.s), told.o, at),) if told.o.X == "FILLED" else ()
 
     def _on_shutdown(self, told: wire.Shutdown, at: Nanos) -> Sequence[Output]:
         return (Retire("the exchange announced its shutdown"),)
 
-    def _rest_days(self, query: Query, body: bytes, at: Nanos) -> Sequence[Output]:
-        days = self._ours(wire.days.decode(body))
-        for day in days:
-            self._day(day, at)
+    def _rest_day(self, told: wire.RestDay, at: Nanos) -> Sequence[Output]:
+        if self.wants(self.symbol(told.s), Channel.TICKER):
+            self._day(told, at)
         return ()
 
-    def _rest_quotes(self, query: Query, body: bytes, at: Nanos) -> Sequence[Output]:
-        return [ticker for told in self._ours(wire.quotes.decode(body)) for ticker in self._on_quote(told, at)]
+    def _rest_quote(self, told: wire.RestQuote, at: Nanos) -> Sequence[Output]:
+        return self._on_quote(told, at) if self.wants(self.symbol(told.s), Channel.TICKER) else ()
 
-    def _ours(self, rows: wire.Row | list[wire.Row]) -> list[wire.Row]:
-        """Of an answer about one market or all, those whose tickers are collected; all in a replay."""
-        wanted = set(self._natives(Channel.TICKER))
-        return [row for row in wire.each(rows) if not wanted or row.s in wanted]
+    def _rest_interest(self, told: wire.RestInterest, at: Nanos) -> Sequence[Output]:
+        return (wire.rest_interest(self.symbol(told.symbol), told, at),)
 
-    def _rest_trades(self, query: Query, body: bytes, at: Nanos) -> Sequence[Output]:
-        native = _asked(query, "symbol")
-        return [trade for told in wire.deals.decode(body) for trade in self._trade(native, told.a, told, at=at)]
-
-    def _rest_candles(self, query: Query, body: bytes, at: Nanos) -> Sequence[Output]:
-        symbol, interval = self._symbol(_asked(query, "symbol")), _asked(query, "interval")
-        return [wire.candle(symbol, interval, told, at) for told in wire.bars.decode(body)]
-
-    def _rest_marks(self, query: Query, body: bytes, at: Nanos) -> Sequence[Output]:
-        return [funding for told in wire.each(wire.marks.decode(body)) for funding in self._on_mark(told, at)]
-
-    def _rest_interest(self, query: Query, body: bytes, at: Nanos) -> Sequence[Output]:
-        told = wire.interest.decode(body)
-        quantities(told.open_interest)
-        return (OpenInterest("binanceusdm", self._symbol(told.symbol), told.open_interest, nanos(told.time), at),)
+    def _rest_depth(self, native: str, told: wire.RestDepth, at: Nanos) -> Sequence[Output]:
+        symbol = self.symbol(native)
+        if "/market/" in self.feed.source or not self.wants(symbol, Channel.BOOK):
+            return ()
+        return self._book(symbol).join(told.lastUpdateId, told.bids, told.asks, stamp=nanos(told.T), at=at)
 
 
-def _root(subscription: Subscription) -> Root:
-    return "public" if subscription.channel is Channel.TICKER else "market"
-
-
-def _reply(reply: wire.Frame) -> Ack | Refused:
-    if reply.error is not UNSET:
-        return Refused(f"request {reply.id}: {bytes(reply.error).decode(errors='replace')[:200]}")
-    if reply.code is not UNSET:
-        return Refused(f"request {reply.id}: {reply.msg[:200]} ({reply.code})")
-    if reply.result is not UNSET:
-        return Ack(f"request {reply.id}")
-    raise WireError("unknown message kind")
-
-
-def _asked(query: Mapping[str, str], key: str) -> str:
-    if key not in query:
-        raise WireError(f"the request names no {key}")
-    return query[key]
+def _root(subscription: Subscription) -> str:
+    return "public" if subscription.channel in (Channel.TICKER, Channel.BOOK) else "market"
