@@ -59,7 +59,7 @@ class Desk(DeskDialect):
             "public/open-interest": lambda query: [
                 rows.open_interest(self.source, s, self.now) for s in self._typed(query) if rows.kind(s) == "SWAP"
             ],
-            "public/mark-price": lambda query: [rows.mark(self.source, s, self.now) for s in self._typed(query)],
+            "public/mark-price": lambda query: [rows.mark(self.source, s, self.now) for s in self._marked(query)],
             "system/status": lambda query: [],
         }
         return {f"/api/v5/{path}": _answered(handler) for path, handler in handlers.items()}
@@ -94,6 +94,13 @@ class Desk(DeskDialect):
             and query.get("instId") in (None, "", name)
             and (not family or name == f"{family}-SWAP")
         ]
+
+    def _marked(self, query: Query) -> list[str]:
+        """Spot markets have mark prices as what is lent on margin; ``instId`` alone will do."""
+        if query.get("instId") and not query.get("instType"):
+            return [self._one(query)]
+        margin = query.get("instType") == "MARGIN"
+        return self._typed({**query, "instType": "SPOT"}) if margin else self._typed(query)
 
     def _swaps(self, query: Query) -> list[str]:
         if query.get("instId") == "ANY":

@@ -172,8 +172,8 @@ def open_interest(source: Source, symbol: str, at: Nanos) -> dict[str, str]:
 def mark(source: Source, symbol: str, at: Nanos) -> dict[str, str]:
     """The mark price: between bid and ask."""
     quote = source.quote(symbol, at)
-    middle = short((quote[2] + quote[4]) // 2)
-    return {"instType": kind(symbol), "instId": native(symbol), "markPx": middle, "ts": ms(at)}
+    middle, told = short((quote[2] + quote[4]) // 2), "MARGIN" if kind(symbol) == "SPOT" else "SWAP"
+    return {"instType": told, "instId": native(symbol), "markPx": middle, "ts": ms(at)}
 
 
 def liquidation(symbol: str, told: Print) -> dict[str, Any]:
