@@ -1,4 +1,4 @@
-"""What the transcript of Deribit cannot say: replays, many subscriptions, haste, and what a channel tells beside."""
+"""What the transcript of Deribit cannot say: replays, many subscriptions, haste, chains, and what one channel tells."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Ack, Exchange, Feed, Fetch, Output, Refused, Send, Subscription
+from trioagg.exchanges import Ack, Exchange, Feed, Fetch, Hole, Missed, Output, Refused, Send, Subscription
 from trioagg.exchanges.deribit import Adapter
-from trioagg.model import Candle, Channel, Funding, Liquidation, OpenInterest, Ticker, Trade
+from trioagg.model import Candle, Channel, Funding, Liquidation, OpenInterest, Quote, Ticker, Trade
 
 TICKER = {
     "timestamp": 1772445601086,
@@ -147,9 +147,8 @@ def test_many_subscriptions_stay_within_a_request() -> None:
 
 def test_what_only_contracts_have_is_not_asked_of_spot() -> None:
     """No connection is opened for it."""
-    wanted = [Subscription("BTC/USDC", channel, "BTC_USDC") for channel in Channel if channel is not Channel.BOOK]
-    (some,) = Adapter.connections(wanted)
-    assert {item.channel for item in some} == {Channel.TRADES, Channel.TICKER, Channel.CANDLES}
+    (some,) = Adapter.connections([Subscription("BTC/USDC", channel, "BTC_USDC") for channel in Channel])
+    assert {item.channel for item in some} == {Channel.TRADES, Channel.TICKER, Channel.BOOK, Channel.CANDLES}
 
 
 def test_an_acknowledgement_that_lacks_channels_names_them() -> None:
@@ -193,3 +192,52 @@ def test_symbols_are_spelled_by_rule(symbol: str, native: str) -> None:
     """Both ways, where no instrument list could be had."""
     assert Adapter.native(symbol) == native
     assert Adapter.unified(native) == symbol
+
+
+def told(kind: str, number: int, prev: int | None = None, *, native: str = "BTC-PERPETUAL", amount: int = 10) -> bytes:
+    """A notification of a book whose only bid is 9."""
+    data = {"type": kind, "timestamp": 1, "instrument_name": native, "change_id": number, "prev_change_id": prev}
+    return push(f"book.{native}.100ms", {**data, "bids": [["new", 9, amount]], "asks": []})
+
+
+def test_a_message_that_comes_twice_breaks_no_chain() -> None:
+    """It changes nothing the second time."""
+    once = told("change", 6, 5, amount=20)
+    out = adapter().digest([told("snapshot", 5), once, once, told("change", 9, 6, amount=30)], 0)
+    assert [item.bid_size for item in out if isinstance(item, Quote)] == [10, 20, 30]
+    assert Missed not in kinds(out)
+
+
+@pytest.mark.parametrize("prev", [None, 4, 7])
+def test_any_other_predecessor_breaks_the_chain(prev: int | None) -> None:
+    """That one book is left and asked for again; the others stand."""
+    one = adapter()
+    one.digest([told("snapshot", 5), told("snapshot", 5, native="BTC_USDC")], 0)
+    broken, well = one.digest([told("change", 8, prev)], 1), one.digest([told("change", 8, 5, native="BTC_USDC")], 2)
+
+    assert kinds(broken) == [Missed, Send, Send] and Missed not in kinds(well)
+    asked = [json.loads(item.text) for item in broken if isinstance(item, Send)]
+    assert [(call["method"], call["params"]["channels"]) for call in asked] == [
+        ("public/unsubscribe", ["book.BTC-PERPETUAL.100ms"]),
+        ("public/subscribe", ["book.BTC-PERPETUAL.100ms"]),
+    ]
+
+
+def test_a_book_that_begins_anew_disturbs_nothing_else() -> None:
+    """Its acknowledgements name no other channel as refused, and the candle that runs is closed as ever."""
+    one = adapter(Channel.CANDLES, Channel.BOOK)
+    one.digest([candle(1), told("snapshot", 5)], 0)
+    sent = [json.loads(item.text)["id"] for item in one.digest([told("change", 8, 7)], 1) if isinstance(item, Send)]
+    answers = [json.dumps({"id": number, "result": ["book.BTC-PERPETUAL.100ms"]}).encode() for number in sent]
+
+    assert one.digest(answers, 2) == [Ack("book.BTC-PERPETUAL.100ms")]
+    assert [item.closed for item in one.digest([candle(2)], 3) if isinstance(item, Candle)] == [True, False]
+
+
+def test_what_is_missing_is_asked_for_by_its_numbers() -> None:
+    """Both ends are in it."""
+    fetch = adapter().missing(Hole("BTC-PERPETUAL", 5, 900, 0, 1))
+    assert fetch is not None and fetch.path == (
+        "/api/v2/public/get_last_trades_by_instrument"
+        "?instrument_name=BTC-PERPETUAL&start_seq=5&end_seq=900&count=1000&sorting=asc"
+    )
