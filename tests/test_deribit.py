@@ -1,17 +1,21 @@
-"""What the transcript of Deribit cannot say: replays, many subscriptions, haste, and what a channel tells beside."""
+"""What the transcript of Deribit cannot say: replays, many subscriptions, haste, chains; and its twin."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from trioagg import simulator
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Ack, Exchange, Feed, Fetch, Output, Refused, Send, Subscription
+from trioagg.exchanges import Ack, Exchange, Feed, Fetch, Hole, Missed, Output, Refused, Send, Subscription
 from trioagg.exchanges.deribit import Adapter
-from trioagg.model import Candle, Channel, Funding, Liquidation, OpenInterest, Ticker, Trade
+from trioagg.model import Candle, Channel, Funding, Liquidation, OpenInterest, Quote, Ticker, Trade
+from trioagg.simulator import Request
+from trioagg.simulator.market import Market
 
 TICKER = {
     "timestamp": 1772445601086,
@@ -147,9 +151,8 @@ def test_many_subscriptions_stay_within_a_request() -> None:
 
 def test_what_only_contracts_have_is_not_asked_of_spot() -> None:
     """No connection is opened for it."""
-    wanted = [Subscription("BTC/USDC", channel, "BTC_USDC") for channel in Channel if channel is not Channel.BOOK]
-    (some,) = Adapter.connections(wanted)
-    assert {item.channel for item in some} == {Channel.TRADES, Channel.TICKER, Channel.CANDLES}
+    (some,) = Adapter.connections([Subscription("BTC/USDC", channel, "BTC_USDC") for channel in Channel])
+    assert {item.channel for item in some} == {Channel.TRADES, Channel.TICKER, Channel.BOOK, Channel.CANDLES}
 
 
 def test_an_acknowledgement_that_lacks_channels_names_them() -> None:
@@ -193,3 +196,158 @@ def test_symbols_are_spelled_by_rule(symbol: str, native: str) -> None:
     """Both ways, where no instrument list could be had."""
     assert Adapter.native(symbol) == native
     assert Adapter.unified(native) == symbol
+
+
+def told(kind: str, number: int, prev: int | None = None, *, native: str = "BTC-PERPETUAL", amount: int = 10) -> bytes:
+    """A notification of a book whose only bid is 9."""
+    data = {"type": kind, "timestamp": 1, "instrument_name": native, "change_id": number, "prev_change_id": prev}
+    return push(f"book.{native}.100ms", {**data, "bids": [["new", 9, amount]], "asks": []})
+
+
+def test_a_message_that_comes_twice_breaks_no_chain() -> None:
+    """It changes nothing the second time."""
+    once = told("change", 6, 5, amount=20)
+    out = adapter().digest([told("snapshot", 5), once, once, told("change", 9, 6, amount=30)], 0)
+    assert [item.bid_size for item in out if isinstance(item, Quote)] == [10, 20, 30]
+    assert Missed not in kinds(out)
+
+
+@pytest.mark.parametrize("prev", [None, 4, 7])
+def test_any_other_predecessor_breaks_the_chain(prev: int | None) -> None:
+    """That one book is left and asked for again; the others stand."""
+    one = adapter()
+    one.digest([told("snapshot", 5), told("snapshot", 5, native="BTC_USDC")], 0)
+    broken, well = one.digest([told("change", 8, prev)], 1), one.digest([told("change", 8, 5, native="BTC_USDC")], 2)
+
+    assert kinds(broken) == [Missed, Send, Send] and Missed not in kinds(well)
+    asked = [json.loads(item.text) for item in broken if isinstance(item, Send)]
+    assert [(call["method"], call["params"]["channels"]) for call in asked] == [
+        ("public/unsubscribe", ["book.BTC-PERPETUAL.100ms"]),
+        ("public/subscribe", ["book.BTC-PERPETUAL.100ms"]),
+    ]
+
+
+def test_a_book_that_begins_anew_disturbs_nothing_else() -> None:
+    """Its acknowledgements name no other channel as refused, and the candle that runs is closed as ever."""
+    one = adapter(Channel.CANDLES, Channel.BOOK)
+    one.digest([candle(1), told("snapshot", 5)], 0)
+    sent = [json.loads(item.text)["id"] for item in one.digest([told("change", 8, 7)], 1) if isinstance(item, Send)]
+    answers = [json.dumps({"id": number, "result": ["book.BTC-PERPETUAL.100ms"]}).encode() for number in sent]
+
+    assert one.digest(answers, 2) == [Ack("book.BTC-PERPETUAL.100ms")]
+    assert [item.closed for item in one.digest([candle(2)], 3) if isinstance(item, Candle)] == [True, False]
+
+
+def test_what_is_missing_is_asked_for_by_its_numbers() -> None:
+    """Both ends are in it."""
+    fetch = adapter().missing(Hole("BTC-PERPETUAL", 5, 900, 0, 1))
+    assert fetch is not None and fetch.path == (
+        "/api/v2/public/get_last_trades_by_instrument"
+        "?instrument_name=BTC-PERPETUAL&start_seq=5&end_seq=900&count=1000&sorting=asc"
+    )
+
+
+NOON, SECOND = 1_772_452_800 * 10**9, 10**9
+
+
+class Client:
+    """Somebody's own client of the built-in exchange."""
+
+    def __init__(self, rate: float = 20.0) -> None:
+        kind = simulator.load("deribit")
+        self.dialect = kind(Market(symbols=["BTC/USDC", "BTC/USD:BTC"], rate=rate, lists=kind.lists))
+        session = self.dialect.session("/ws/api/v2")
+        assert session is not None
+        self.session = session
+
+    def get(self, method: str, **query: str) -> Any:
+        """The JSON of an answer."""
+        return json.loads(self.dialect.answer(Request("GET", f"/api/v2/public/{method}", query), NOON).body)
+
+    def say(self, method: str, *, now: int = NOON, **params: object) -> list[Any]:
+        """The replies to a call."""
+        call = {"jsonrpc": "2.0", "id": 7, "method": f"public/{method}", "params": params}
+        return [json.loads(reply) for reply in self.session.received(json.dumps(call), now)]
+
+    def hear(self, start: int, end: int) -> list[Any]:
+        """What is said from a second after noon to before another."""
+        return [json.loads(frame) for frame in self.session.frames(NOON + start * SECOND, NOON + end * SECOND)]
+
+
+def test_the_built_in_exchange_leaves_unknown_channels_out() -> None:
+    """Without a word; a book begins with its snapshot, once."""
+    client, book = Client(), "book.BTC-PERPETUAL.100ms"
+    ack, first = client.say("subscribe", channels=[book, "book.NOPE.100ms", "novelty.BTC-PERPETUAL"])
+    assert (ack["id"], ack["result"], first["params"]["data"]["type"]) == (7, [book], "snapshot")
+    assert [reply["result"] for reply in client.say("subscribe", channels=[book])] == [[book]]
+    assert client.say("unsubscribe", channels=[book])[0]["result"] == [book]
+    assert len(client.say("subscribe", channels=[book])) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("subscribe", {"channels": ["trades.BTC-PERPETUAL.raw", "trades.BTC_USDC.100ms"]}, 13778),
+        ("subscribe", {"channels": "trades.BTC_USDC.100ms"}, -32602),
+        ("subscribe", {"channels": [f"quote.C{number}" for number in range(501)]}, -32602),
+        ("set_heartbeat", {"interval": 9}, -32602),
+        ("ticker", {"instrument_name": "NOPE"}, -32602),
+        ("novelty", {}, -32601),
+    ],
+)
+def test_the_built_in_exchange_refuses_as_deribit_does(method: str, params: dict[str, Any], code: int) -> None:
+    """A whole request, by its number."""
+    (reply,) = Client().say(method, **params)
+    assert (reply["id"], reply["error"]["code"]) == (7, code)
+
+
+def test_the_built_in_exchange_tests_a_silent_client_and_leaves_one_that_does_not_answer() -> None:
+    """A heartbeat at every interval; a test after one without a word; ten seconds for the answer."""
+    client = Client()
+    assert client.say("set_heartbeat", interval=10)[0]["result"] == "ok"
+    kinds = [beat["params"]["type"] for beat in client.hear(0, 11)]
+    assert kinds == ["heartbeat", "test_request"]
+    assert client.say("test", now=NOON + 12 * SECOND)[0]["result"] == {"version": "1.2.26"}
+    assert [beat["params"]["type"] for beat in client.hear(11, 21)] == ["heartbeat"]
+    assert [beat["params"]["type"] for beat in client.hear(21, 31)] == ["heartbeat", "test_request"]
+    with pytest.raises(simulator.Hangup, match="not answered"):
+        client.hear(31, 42)
+
+
+def test_the_built_in_exchange_pages_its_trades_by_number() -> None:
+    """Both ends are in it, and it says whether there is more."""
+    client = Client()
+    newest = client.get("get_last_trades_by_instrument", instrument_name="BTC-PERPETUAL", count="1")["result"]
+    last = newest["trades"][0]["trade_seq"]
+    query = {"instrument_name": "BTC-PERPETUAL", "start_seq": str(last - 9), "end_seq": str(last - 4)}
+    up = client.get("get_last_trades_by_instrument", **query, count="4", sorting="asc")["result"]
+    down = client.get("get_last_trades_by_instrument", **query, count="6")["result"]
+    assert newest["has_more"] and up["has_more"] and not down["has_more"]
+    assert [trade["trade_seq"] - last for trade in up["trades"]] == [-9, -8, -7, -6]
+    assert [trade["trade_seq"] - last for trade in down["trades"]] == [-4, -5, -6, -7, -8, -9]
+
+
+def test_the_built_in_exchange_tells_inverse_amounts_in_dollars() -> None:
+    """Whole contracts of ten; the trades of a tenth of a second come in one notification."""
+    client = Client(rate=400)
+    client.say("subscribe", channels=["trades.BTC-PERPETUAL.100ms"])
+    batches = [push["params"]["data"] for push in client.hear(0, 1)]
+    assert len(batches) == 10 and max(map(len, batches)) > 5
+    assert all(trade["amount"] % 10 == 0 and trade["contracts"] * 10 == trade["amount"] for trade in batches[0])
+
+
+def test_the_built_in_exchange_answers_a_call_that_is_posted() -> None:
+    """With the call's number."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "public/get_time", "params": {}}).encode()
+    answer = json.loads(Client().dialect.answer(Request("POST", "/api/v2", body=body), NOON).body)
+    assert (answer["id"], answer["result"]) == (5, NOON // 10**6)
+
+
+def test_windows_of_a_book_are_put_together_by_their_group() -> None:
+    """Bids downwards, asks upwards, so many levels of a side, whole each time."""
+    client = Client()
+    _, first = client.say("subscribe", channels=["book.BTC-PERPETUAL.100.10.100ms"])
+    told = first["params"]["data"]
+    assert len(told["bids"]) == len(told["asks"]) == 10 and told["bids"][0][0] < told["asks"][0][0]
+    assert all(price * 100 % 100 == 0 for price, _ in told["bids"] + told["asks"])
+    assert "prev_change_id" not in told and "type" not in told

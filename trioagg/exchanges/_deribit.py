@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from trioagg.errors import WireError
+from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Funding, Instrument, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
+from trioagg.exchanges._records import Market, candle
+from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
 
 MINUTE = 60_000_000_000  # ns
 MINUTES = {"1m": 1, "3m": 3, "5m": 5, "10m": 10, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "3h": 180, "6h": 360}
@@ -19,8 +20,11 @@ MINUTES |= {"12h": 720, "1d": 1440}
 RESOLUTIONS = {interval: "1D" if interval == "1d" else str(minutes) for interval, minutes in MINUTES.items()}
 INTERVALS = {resolution: interval for interval, resolution in RESOLUTIONS.items()}
 
+HASTE, SILENCE = 10028, 10.0
+"""The code of too many requests, and the seconds to leave the exchange alone then: it names none."""
+
 UNUSED = (
-    "book incremental_ticker perpetual markprice estimated_expiration_price deribit_price_index deribit_price_ranking "
+    "incremental_ticker perpetual markprice estimated_expiration_price deribit_price_index deribit_price_ranking "
     "deribit_price_statistics deribit_volatility_index instrument_state platform_state rfq block_rfq announcements"
 ).split()
 """Channels that are known and not collected."""
@@ -99,6 +103,26 @@ class Tick(Quote):
     current_funding: Decimal | None = None
 
 
+class Row(Struct, array_like=True):
+    """What became of a price of a book, and what stands there now, in the unit of ``Deal.amount``."""
+
+    became: Literal["new", "change", "delete"]
+    price: Decimal
+    amount: Decimal
+
+
+class Book(Struct):
+    """A whole book, or changes after those up to ``prev_change_id``."""
+
+    type: Literal["snapshot", "change"]
+    instrument_name: str
+    timestamp: int
+    change_id: int
+    bids: list[Row]
+    asks: list[Row]
+    prev_change_id: int | None = None
+
+
 class Bar(Struct):
     """A candle; ``volume`` in the base currency."""
 
@@ -145,12 +169,12 @@ class Listed(Struct):
     state: str = "open"
 
 
-Row = TypeVar("Row")
-
 frames = msgspec.json.Decoder(Frame)
 deals = msgspec.json.Decoder(list[Deal])
 tick = msgspec.json.Decoder(Tick)
 quote = msgspec.json.Decoder(Quote)
+book = msgspec.json.Decoder(Book)
+integer = msgspec.json.Decoder(int)
 bar = msgspec.json.Decoder(Bar)
 names = msgspec.json.Decoder(list[str])
 rest_deals = msgspec.json.Decoder(Deals)
@@ -169,6 +193,18 @@ def result(told: Frame) -> Raw:
     if told.result is UNSET:
         raise WireError("an answer without a result")
     return told.result
+
+
+def answer(body: bytes) -> Frame:
+    """An answer of REST.
+
+    Raises:
+        RateLimited: it is a demand for silence.
+    """
+    told = frames.decode(body)
+    if told.error is not UNSET and told.error.code == HASTE:
+        raise RateLimited(complaint(told.error), SILENCE)
+    return told
 
 
 def complaint(error: Complaint) -> str:
@@ -207,6 +243,11 @@ def funding(symbol: str, told: Tick, at: Nanos) -> Iterable[Funding]:
         yield Funding("deribit", symbol, *prices, None, nanos(told.timestamp), at)
 
 
+def paid(told: Tick | None) -> object:
+    """What funding is told of: it is told again where this changes."""
+    return told and (told.current_funding, told.mark_price, told.index_price)
+
+
 def interest(symbol: str, told: Tick, at: Nanos) -> Iterable[OpenInterest]:
     """The open interest of a derivative."""
     if told.open_interest is not None:
@@ -214,12 +255,15 @@ def interest(symbol: str, told: Tick, at: Nanos) -> Iterable[OpenInterest]:
         yield OpenInterest("deribit", symbol, told.open_interest, nanos(told.timestamp), at)
 
 
-def candle(market: tuple[str, str], told: Bar, at: Nanos, *, closed: bool) -> Candle:
-    """A candle of a market: (symbol, interval)."""
+def levels(rows: Sequence[Row]) -> list[Level]:
+    """One side of a book or of its changes; 0 where nothing stands any more."""
+    return [(row.price, Decimal(0) if row.became == "delete" else row.amount) for row in rows]
+
+
+def told_candle(market: Market, told: Bar, at: Nanos, *, closed: bool) -> Candle:
+    """A candle of a market."""
     prices = (told.open, told.high, told.low, told.close)
-    positive(*prices)
-    quantities(told.volume)
-    return Candle("deribit", *market, nanos(told.tick), *prices, told.volume, closed=closed, received=at)
+    return candle("deribit", market, nanos(told.tick), prices=prices, volume=told.volume, closed=closed, at=at)
 
 
 def bars(told: Columns) -> list[Bar]:

@@ -1,15 +1,23 @@
-"""OKX's wire: what its messages and answers look like, the decoders of each, and its names for things."""
+"""OKX's wire: what its messages and answers look like, its names for things, and the checksum of its books."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Annotated, Literal
 
 import msgspec
+from attrs import evolve
 from msgspec import Meta, Raw, Struct
 
-from trioagg.exchanges._numbers import EXACT, positive, quantities
-from trioagg.model import Instrument, Side
+from trioagg.errors import WireError
+from trioagg.exchanges import Ack, Output, Refused, Retire
+from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._records import Market, candle
+from trioagg.model import Book as Snapshot
+from trioagg.model import Candle, Delta, Event, Funding, Instrument, Level, Nanos, Quote, Side, Ticker
 
 BARS = {name: name for name in ("1s", "1m", "3m", "5m", "15m", "30m")}
 BARS |= {"1h": "1H", "2h": "2H", "4h": "4H", "6h": "6Hutc", "12h": "12Hutc"}
@@ -20,7 +28,7 @@ EASTERN = "6H 12H 1D 2D 3D 5D 1W 1M 3M".split()
 """The candles that begin with a day of UTC+8."""
 
 UNUSED = (
-    "books books5 books-elp books-l2-tbt books50-l2-tbt bbo-tbt mark-price index-tickers instruments status "
+    "books5 books-elp books-l2-tbt books50-l2-tbt bbo-tbt mark-price index-tickers instruments status "
     "price-limit estimated-price opt-summary option-trades block-tickers public-block-trades adl-warning "
     "public-struc-block-trades call-auction-details economic-calendar"
 ).split()
@@ -32,9 +40,23 @@ UNUSED_PATHS = (
     "market/mark-price-candles market/platform-24-volume public/time public/mark-price public/price-limit "
     "public/funding-rate-history public/estimated-price public/underlying system/status"
 ).split()
+REST = {
+    "market/trades": "trades",
+    "market/history-trades": "trades",
+    "market/ticker": "tickers",
+    "market/tickers": "tickers",
+    "public/funding-rate": "funding-rate",
+    "public/open-interest": "open-interest",
+    "market/candles": "candle",
+    "market/history-candles": "candle",
+}
+"""Path → the channel whose rows its answer holds."""
+
+HASTE, SHUTDOWN = 60014, 64008
+"""Codes that begin a connection anew: what was refused for haste would stay unsubscribed."""
 
 
-class Arg(Struct, rename="camel"):
+class Arg(Struct, rename="camel", frozen=True):
     """What a message is about: a channel, and its instrument if it is of one."""
 
     channel: str
@@ -42,10 +64,11 @@ class Arg(Struct, rename="camel"):
 
 
 class Frame(Struct):
-    """Whatever comes: data of a channel, or an event with its code."""
+    """Whatever comes: data of a channel, or an event with its code; ``action`` tells a book from its changes."""
 
-    arg: Arg | None = None
+    arg: Arg = Arg("")
     data: Raw = Raw()
+    action: str = ""
     event: str = ""
     id: str = ""
     code: int = 0
@@ -97,6 +120,30 @@ class Bar(Struct, array_like=True):
     volume_ccy: Decimal
     volume_quote: Decimal
     confirm: Literal["0", "1"]
+
+
+class Row(Struct, array_like=True):
+    """A price of a book, and what stands there, in contracts for swaps; two more columns follow."""
+
+    px: Decimal
+    sz: Decimal
+
+
+class Book(Struct, rename="camel"):
+    """A whole book or changes of it; recordings from before the sequence numbers lack those."""
+
+    bids: list[Row]
+    asks: list[Row]
+    ts: int
+    checksum: int = 0
+    prev_seq_id: int | None = None
+    seq_id: int | None = None
+
+
+class Clock(Struct):
+    """``public/time``, in milliseconds."""
+
+    ts: int
 
 
 class Rate(Struct, rename="camel"):
@@ -154,10 +201,72 @@ answers = msgspec.json.Decoder(Answer, strict=False)
 deals = msgspec.json.Decoder(list[Deal], strict=False)
 ticks = msgspec.json.Decoder(list[Tick], strict=False)
 bars = msgspec.json.Decoder(list[Bar], strict=False)
+books = msgspec.json.Decoder(list[Book], strict=False)
+clocks = msgspec.json.Decoder(list[Clock], strict=False)
 rates = msgspec.json.Decoder(list[Rate], strict=False)
 interests = msgspec.json.Decoder(list[Interest], strict=False)
 closings = msgspec.json.Decoder(list[Closings], strict=False)
 listed = msgspec.json.Decoder(list[Listed])
+
+
+def data(answer: Answer) -> Raw:
+    """The rows of an answer.
+
+    Raises:
+        WireError: it is a refusal.
+    """
+    if answer.code:
+        raise WireError(f"refused: {answer.msg[:200]} ({answer.code})")
+    return answer.data
+
+
+def event(told: Frame) -> Sequence[Output]:
+    """What a message of an event means.
+
+    Raises:
+        WireError: nobody knows.
+    """
+    match told.event:
+        case "subscribe" if told.arg.channel:
+            return (Ack(f"{told.arg.channel} {told.arg.inst_id}".rstrip()),)
+        case "error" if told.code == HASTE:
+            return (Retire(f"{told.msg[:200]} ({told.code})"),)
+        case "error":
+            return (Refused(f"request {told.id[:40] or '?'}: {told.msg[:200]} ({told.code})"),)
+        case "notice" if told.code == SHUTDOWN:
+            return (Retire(told.msg[:200]),)
+        case "notice" | "unsubscribe" | "channel-conn-count":
+            return ()
+    raise WireError(f"unknown message kind {told.event[:40]!r}")
+
+
+def bar(market: Market, row: Bar, at: Nanos) -> Candle:
+    """A candle, its volume in the base currency."""
+    prices, closed = (row.open, row.high, row.low, row.close), row.confirm == "1"
+    volume = row.volume_ccy if ":" in market[0] else row.volume
+    return candle("okx", market, nanos(row.open_time), prices=prices, volume=volume, closed=closed, at=at)
+
+
+def levels(rows: Sequence[Row]) -> list[Level]:
+    """One side of a book, in contracts for swaps."""
+    return [(row.px, row.sz) for row in rows]
+
+
+def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:
+    """CRC32 over the digits of the best levels as they were sent: bid and ask by turns, as long as there are any."""
+    by_turns = [level for pair in zip_longest(bids, asks) for level in pair if level]
+    return zlib.crc32(":".join(f"{figure:f}" for level in by_turns for figure in level).encode())
+
+
+def measured(told: Event, size: Decimal) -> Event:
+    """What a book in contracts told, in the currency of ``Trade.amount``."""
+    if isinstance(told, Quote):
+        bid, ask = (None if sz is None else EXACT.multiply(sz, size) for sz in (told.bid_size, told.ask_size))
+        return evolve(told, bid_size=bid, ask_size=ask)
+    if isinstance(told, Snapshot | Delta):
+        bids, asks = (tuple((px, EXACT.multiply(sz, size)) for px, sz in side) for side in (told.bids, told.asks))
+        return evolve(told, bids=bids, asks=asks)
+    return told
 
 
 def number(text: str) -> Decimal | None:
@@ -167,6 +276,25 @@ def number(text: str) -> Decimal | None:
         decimal.InvalidOperation: it is neither.
     """
     return Decimal(text) if text else None
+
+
+def ticker(symbol: str, row: Tick, size: Decimal | None, at: Nanos) -> Ticker:
+    """A ticker; without its sizes where that of the contract is not known."""
+    bid, ask, last = number(row.bid_px), number(row.ask_px), number(row.last)
+    bid_size, ask_size = _sized(row.bid_sz, size), _sized(row.ask_sz, size)
+    volume = number(row.volume_ccy if ":" in symbol else row.volume)
+    quantities(bid, bid_size, ask, ask_size, last, volume)
+    return Ticker("okx", symbol, bid, bid_size, ask, ask_size, last, volume, nanos(row.ts), at)
+
+
+def _sized(text: str, size: Decimal | None) -> Decimal | None:
+    return EXACT.multiply(Decimal(text), size) if text and size is not None else None
+
+
+def funding(symbol: str, row: Rate, at: Nanos) -> Funding:
+    """A swap's funding; its mark and index prices are other channels."""
+    quantities(abs(row.funding_rate))
+    return Funding("okx", symbol, row.funding_rate, None, None, nanos(row.funding_time), nanos(row.ts), at)
 
 
 def instruments(body: Raw) -> list[Instrument]:

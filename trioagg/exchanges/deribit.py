@@ -8,13 +8,16 @@ get_last_trades_by_instrument, get_tradingview_chart_data, ticker) and "Subscrip
 - ``amount`` is in USD for inverse contracts, else in the base currency: never in contracts.
 - ``ticker.I.100ms`` tells best bid and ask, last price, volume, funding and open interest at once. Funding is paid
   without pause; its rate is that of eight hours.
+- ``book.I.100ms`` begins with the whole book and goes on with changes; each names by ``prev_change_id`` the one before
+  it, and the numbers jump. A book whose chain breaks is unsubscribed from and begun anew: subscribing again alone
+  brings no snapshot.
 - Liquidations have no channel: a trade says whose position it closed by force.
 - Numbers and times are JSON numbers, exponents included. An empty side of the book has the price nought.
 - Unknown channels are left out of the acknowledgement, without a word: what is missing in it was refused.
 - ``.raw`` channels need a login and would refuse a whole request. Breaking the limits closes the session.
 - The server is asked to test the connection every 30 s; its ``test_request`` must be answered.
 - Candles bear no mark of their end: one is closed once a later one has come. REST's: once its time is over.
-- Read from REST: ``get_last_trades_by_…``, ``ticker``, ``get_tradingview_chart_data``.
+- Read from REST: ``get_last_trades_by_…``, ``ticker``, ``get_tradingview_chart_data``, ``get_time``.
 - Futures with an end and options are not listed; what a capture holds of them keeps Deribit's names.
 """
 
@@ -22,13 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-from attrs import evolve
 from msgspec import UNSET, Raw
 
-from trioagg.errors import RateLimited, WireError
+from trioagg.errors import WireError
 from trioagg.exchanges import (
     Ack,
     Action,
@@ -37,7 +38,9 @@ from trioagg.exchanges import (
     Exchange,
     Feed,
     Fetch,
+    Hole,
     Limits,
+    Missed,
     Output,
     Proof,
     Refused,
@@ -46,19 +49,19 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _deribit as wire
+from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._numbers import nanos
-from trioagg.model import Candle, Channel, Event, Instrument, Nanos
+from trioagg.exchanges._records import Newest, Query, asked
+from trioagg.model import Channel, Event, Instrument, Nanos
 
-HEARTBEAT, TEST, SUBSCRIBE = 1, 2, 3  # the numbers of our requests
-SILENCE = 10.0  # seconds; Deribit names none
-HASTE = 10028
-PASSING = (HASTE, 10040, 10047, 11051, 13028, 13888)  # codes of refusals that a later try may not meet
-FRESH = 300 * 1_000_000_000  # ns for which the ticker's last price and volume may stand beside a newer quote
+HEARTBEAT, TEST, SUBSCRIBE, FORGET, ANEW = 1, 2, 3, 4, 5  # the numbers of our requests
+PASSING = (wire.HASTE, 10040, 10047, 11051, 13028, 13888)  # codes of refusals that a later try may not meet
 
 STREAMS = {
     Channel.TRADES: "trades.{}.100ms",
     Channel.LIQUIDATIONS: "trades.{}.100ms",
     Channel.TICKER: "ticker.{}.100ms",
+    Channel.BOOK: "book.{}.100ms",
     Channel.FUNDING: "ticker.{}.100ms",
     Channel.OPEN_INTEREST: "ticker.{}.100ms",
 }
@@ -77,21 +80,24 @@ class Adapter(Exchange):
     proofs: ClassVar[Mapping[Channel, Proof]] = {
         **dict.fromkeys(STREAMS, Proof.NOTHING),
         Channel.TRADES: Proof.ID,
+        Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
     }
     limits = Limits(streams=500, sends=3, weight=20, window=2)
+    clock = Fetch("/api/v2/public/get_time")
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._symbols = {item.native: item.symbol for item in feed.instruments}
         ours = [item for item in feed.subscriptions if _offered(item)]
-        self._wanted = {(item.channel, item.native) for item in ours}
         self._streams = {stream for item in ours if (stream := _stream(item, feed.candle))}
-        self._newest: dict[str, Candle] = {}
-        self._held: dict[str, wire.Tick] = {}
+        self._newest = Newest()
+        self._ticks: dict[str, wire.Tick] = {}
+        self._books: dict[str, OrderBook] = {}
+        self._held: dict[str, int] = {}
         self._routes: dict[str, Route] = {
             "trades": self._on_trades,
             "ticker": self._on_ticker,
+            "book": self._on_book,
             "quote": self._on_quote,
             "chart": self._on_candle,
             **dict.fromkeys(wire.UNUSED, _unused),
@@ -104,7 +110,7 @@ class Adapter(Exchange):
 
     @classmethod
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
-        return wire.instruments(wire.result(_answer(body)))
+        return wire.instruments(wire.result(wire.answer(body)))
 
     @classmethod
     def native(cls, symbol: str) -> str:
@@ -129,7 +135,7 @@ class Adapter(Exchange):
         yield _request(HEARTBEAT, "set_heartbeat", interval=30)
         if self._streams:
             yield _request(SUBSCRIBE, "subscribe", channels=sorted(self._streams))
-        if self.feed.candle not in wire.RESOLUTIONS and any(channel is Channel.CANDLES for channel, _ in self._wanted):
+        if self.feed.candle not in wire.RESOLUTIONS and self.natives(Channel.CANDLES):
             yield Refused(f"there are no candles of {self.feed.candle}")
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
@@ -146,9 +152,8 @@ class Adapter(Exchange):
         return self._reply(told)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
-        url = urlsplit(fetch.path)
-        path, query = url.path.removeprefix("/api/v2/public/"), dict(parse_qsl(url.query))
-        told = _answer(body)
+        path, query = asked(fetch)
+        path, told = path.removeprefix("/api/v2/public/"), wire.answer(body)
         if path in wire.UNUSED_PATHS:
             return ()
         match path:
@@ -158,85 +163,103 @@ class Adapter(Exchange):
                 return self._rest_candles(query, wire.result(told), at)
             case _ if path.startswith("get_last_trades_by_"):
                 trades = wire.rest_deals.decode(wire.result(told)).trades
-                return [wire.trade(self._symbol(trade.instrument_name), trade, at) for trade in trades]
+                return [wire.trade(self.symbol(trade.instrument_name), trade, at) for trade in trades]
         raise WireError("unknown REST path")
 
-    def _symbol(self, native: str) -> str:
-        if native not in self._symbols:
-            self._symbols[native] = self.unified(native)
-        return self._symbols[native]
+    def missing(self, hole: Hole) -> Fetch | None:
+        if hole.first is None:
+            return None
+        numbers = f"start_seq={hole.first}&end_seq={hole.last}&count=1000&sorting=asc"
+        return Fetch(f"/api/v2/public/get_last_trades_by_instrument?instrument_name={hole.native}&{numbers}")
 
-    def _wants(self, channel: Channel, native: str) -> bool:
-        return not self._wanted or (channel, native) in self._wanted
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return nanos(wire.integer.decode(wire.result(wire.answer(body))))
 
     def _reply(self, told: wire.Frame) -> Sequence[Output]:
         if told.error is not UNSET:
             return _refused(told.error, told.id)
         if told.result is UNSET:
             raise WireError("unknown message kind")
-        if not bytes(told.result).startswith(b"["):
+        if told.id == FORGET or not bytes(told.result).startswith(b"["):
             return ()
         heard = wire.names.decode(told.result)
-        self._newest = {}  # a new beginning: in a replay, what was the newest candle before it may be stale
+        if any(stream.startswith("chart.") for stream in heard):
+            self._newest = Newest()  # in a replay, what was the newest candle before may be stale
         lacking = sorted(self._streams - set(heard)) if told.id == SUBSCRIBE else []
         return [*map(Ack, heard), *(Refused(f"{stream}: passed over without a word") for stream in lacking)]
 
     def _on_trades(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
         out: list[Output] = []
         for told in wire.deals.decode(data):
-            native = told.instrument_name
-            symbol = self._symbols.get(native) or self._symbol(native)
+            symbol = self.symbol(told.instrument_name)
             trade = wire.trade(symbol, told, at)
-            if self._wants(Channel.TRADES, native):
+            if self.wants(symbol, Channel.TRADES):
                 out.append(trade)
-            if told.liquidation and self._wants(Channel.LIQUIDATIONS, native):
+            if told.liquidation and self.wants(symbol, Channel.LIQUIDATIONS):
                 out += wire.liquidations(symbol, told, at)
         return out
 
     def _on_ticker(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
         """What a ticker tells, as far as it is collected; funding and open interest only where they changed."""
         told = wire.tick.decode(data)
-        native, volume = told.instrument_name, told.stats.volume
-        symbol, before = self._symbol(native), self._held.get(native)
+        symbol, volume = self.symbol(told.instrument_name), told.stats.volume
+        before = self._ticks.get(symbol)
         quote = wire.ticker(symbol, told, told.last_price, volume, at=at)
-        events: list[Event] = [quote] if self._wants(Channel.TICKER, native) else []
-        if self._wants(Channel.FUNDING, native) and _paid(told) != _paid(before):
+        events: list[Event] = [quote] if self.wants(symbol, Channel.TICKER) else []
+        if self.wants(symbol, Channel.FUNDING) and wire.paid(told) != wire.paid(before):
             events += wire.funding(symbol, told, at)
-        if self._wants(Channel.OPEN_INTEREST, native) and (not before or told.open_interest != before.open_interest):
+        if self.wants(symbol, Channel.OPEN_INTEREST) and (not before or told.open_interest != before.open_interest):
             events += wire.interest(symbol, told, at)
-        self._held[native] = told
+        self._ticks[symbol] = told
         if told.last_price is not None and volume is not None:
             self.feed.board[symbol] = Daily(told.last_price, volume, at)
         return events
 
     def _on_quote(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
         told = wire.quote.decode(data)
-        symbol = self._symbol(told.instrument_name)
-        day = self.feed.board.get(symbol)
-        last, volume = (day.last, day.volume) if day and at - day.at < FRESH else (None, None)
-        return (wire.ticker(symbol, told, last, volume, at=at),)
+        symbol = self.symbol(told.instrument_name)
+        return (wire.ticker(symbol, told, *self.daily(symbol, at), at=at),)
+
+    def _on_book(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
+        if channel.count(".") != 2:  # grouped: a few levels, whole each time
+            return ()
+        told, book = wire.book.decode(data), self._books.get(channel)
+        if book is None:
+            book = self._books[channel] = OrderBook("deribit", self.symbol(told.instrument_name), self.feed.book)
+        whole = told.type == "snapshot"
+        if not whole and book.standing and self._held[channel] not in (told.prev_change_id, told.change_id):
+            book.fall()
+            reason = "changes of the order book are missing"
+            return [Missed(book.symbol, Channel.BOOK, reason), *self._anew(channel, book, at)]
+        take = book.replace if whole else book.change
+        events = take(wire.levels(told.bids), wire.levels(told.asks), nanos(told.timestamp), at)
+        if not book.standing:
+            return self._anew(channel, book, at)
+        self._held[channel] = told.change_id
+        return events
+
+    @staticmethod
+    def _anew(channel: str, book: OrderBook, at: Nanos) -> Sequence[Send]:
+        """Ask for a market's book from its beginning, where that is due."""
+        if not book.due(at):
+            return ()
+        requests = ((FORGET, "unsubscribe"), (ANEW, "subscribe"))
+        return [_request(number, method, channels=[channel]) for number, method in requests]
 
     def _on_candle(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
         """A candle's newest state; before it, the one that it closes."""
         match channel.split("."):
             case ["chart", "trades", native, resolution]:
-                market = self._symbol(native), wire.interval(resolution)
-            case _:
-                raise WireError(f"unknown message kind {channel[:40]!r}")
-        new, before = wire.candle(market, wire.bar.decode(data), at, closed=False), self._newest.get(channel)
-        if before and new.open_time < before.open_time:
-            return (evolve(new, closed=True),)
-        self._newest[channel] = new
-        ended = before is not None and before.open_time < new.open_time
-        return (evolve(before, closed=True, received=at), new) if before and ended else (new,)
+                market = self.symbol(native), wire.interval(resolution)
+                return self._newest.told([wire.told_candle(market, wire.bar.decode(data), at, closed=False)])
+        raise WireError(f"unknown message kind {channel[:40]!r}")
 
-    def _rest_candles(self, query: Mapping[str, str], data: Raw, at: Nanos) -> Sequence[Output]:
-        if not query.keys() >= {"instrument_name", "resolution"}:
-            raise WireError("the request names no instrument or resolution")
+    def _rest_candles(self, query: Query, data: Raw, at: Nanos) -> Sequence[Output]:
         interval = wire.interval(query["resolution"])
-        market, length = (self._symbol(query["instrument_name"]), interval), wire.MINUTES[interval] * wire.MINUTE
+        market, length = (self.symbol(query["instrument_name"]), interval), wire.MINUTES[interval] * wire.MINUTE
         rows = wire.bars(wire.rest_bars.decode(data))
-        return [wire.candle(market, row, at, closed=nanos(row.tick) + length <= at) for row in rows]
+        return [wire.told_candle(market, row, at, closed=nanos(row.tick) + length <= at) for row in rows]
 
 
 def _offered(subscription: Subscription) -> bool:
@@ -260,10 +283,6 @@ def _unused(*_: object) -> Sequence[Output]:
     return ()
 
 
-def _paid(told: wire.Tick | None) -> object:
-    return told and (told.current_funding, told.mark_price, told.index_price)
-
-
 def _beat(told: wire.Frame) -> Sequence[Output]:
     match told.method, told.params.type:
         case "heartbeat", "test_request":
@@ -278,10 +297,3 @@ def _refused(error: wire.Complaint, number: int | str | None) -> Sequence[Output
     if error.code in PASSING and number != TEST:
         return (Retire(wire.complaint(error)),)
     return (Refused(f"request {'?' if number is None else number}: {wire.complaint(error)}"[:300]),)
-
-
-def _answer(body: bytes) -> wire.Frame:
-    told = wire.frames.decode(body)
-    if told.error is not UNSET and told.error.code == HASTE:
-        raise RateLimited(wire.complaint(told.error), SILENCE)
-    return told
