@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagg.errors import WireError
-from trioagg.exchanges import Feed, Fetch, Send, Subscription
-from trioagg.exchanges.coinbase import Adapter, _time
-from trioagg.model import Candle, Channel, Quarantined, Ticker, Trade
+from trioagg.exchanges import Feed, Fetch, Hole, Missed, Send, Subscription
+from trioagg.exchanges._coinbase import moment as reading
+from trioagg.exchanges.coinbase import Adapter
+from trioagg.model import Book, Candle, Channel, Quarantined, Quote, Ticker, Trade
 
 SECOND = 1_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -98,7 +99,7 @@ def test_no_digit_of_a_second_is_lost(whole: datetime, fraction: str) -> None:
     whole = whole.replace(microsecond=0, tzinfo=UTC)
     text = whole.isoformat().removesuffix("+00:00") + (f".{fraction}" if fraction else "") + "Z"
 
-    assert _time(text) == moment(whole.isoformat()) + int(Decimal(f"0.{fraction}0") * SECOND)
+    assert reading(text) == moment(whole.isoformat()) + int(Decimal(f"0.{fraction}0") * SECOND)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_no_digit_of_a_second_is_lost(whole: datetime, fraction: str) -> None:
 def test_what_is_no_time_in_utc_is_refused(text: str) -> None:
     """Rather than guessed at."""
     with pytest.raises(WireError, match="impossible time"):
-        _time(text)
+        reading(text)
 
 
 def test_a_candle_is_closed_once_its_time_is_over() -> None:
@@ -194,3 +195,57 @@ def test_one_loss_is_asked_for_once() -> None:
         "/products/BTC-USD/trades?limit=3&after=5",
         "/products/BTC-USD/trades?limit=1&after=7",
     ]
+
+
+def test_recorded_books_are_whole(captures: Path) -> None:
+    """Ten books of real traffic of the older feed: none breaks, and none is ever crossed."""
+    adapter = Adapter(Feed())
+    out = [item for at, payload in recorded(captures) for item in adapter.digest([payload], at)]
+    quotes = [item for item in out if isinstance(item, Quote)]
+
+    assert [item for item in out if isinstance(item, Missed | Quarantined)] == []
+    assert len({item.symbol for item in out if isinstance(item, Book)}) == 10
+    assert all(quote.bid and quote.ask and quote.bid < quote.ask for quote in quotes) and len(quotes) > 500
+
+
+def level2(kind: str, **sides: object) -> bytes:
+    """A frame of a book of BTC-USD."""
+    return json.dumps({"type": kind, "product_id": "BTC-USD", **sides}).encode()
+
+
+def test_a_book_is_begun_anew_once_a_minute_at_the_most() -> None:
+    """Whatever stays crossed, as in an auction, may not fill the line with subscriptions."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
+    whole, crossing = level2("snapshot", bids=[["3", "1"]], asks=[["4", "1"]]), [["buy", "4", "1"]]
+    missed = []
+    for second in range(180):
+        out = adapter.digest([whole, level2("l2update", changes=crossing)], second * SECOND)
+        missed += [second for item in out if isinstance(item, Missed)]
+        assert len([item for item in out if isinstance(item, Send)]) == (2 if missed[-1:] == [second] else 0)
+
+    assert missed == [0, 60, 120]
+
+
+def test_changes_without_a_beginning_ask_for_it_and_mean_nothing() -> None:
+    """Once, and again when it does not come."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
+    change = level2("l2update", changes=[["buy", "4", "1"]])
+
+    out = [adapter.digest([change], second * SECOND) for second in range(6)]
+
+    assert [len(items) for items in out] == [2, 0, 0, 0, 0, 2]
+    assert {type(item) for items in out for item in items} == {Send}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "path"),
+    [
+        (7, 7, "/products/BTC-USD/trades?limit=1&after=8"),
+        (7, 1006, "/products/BTC-USD/trades?limit=1000&after=1007"),
+        (7, 5000, "/products/BTC-USD/trades?limit=1000&after=5001"),
+    ],
+)
+def test_a_hole_is_asked_for_from_its_newer_end(first: int, last: int, path: str) -> None:
+    """As many trades as are missing, or as one answer holds."""
+    assert Adapter(Feed()).missing(Hole("BTC-USD", first, last, 0, 1)) == Fetch(path)
+    assert Adapter(Feed()).missing(Hole("BTC-USD", None, None, 0, 1)) is None
