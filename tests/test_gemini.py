@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Board, Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges import Board, Connect, Feed, Fetch, Hole, Missed, Send, Subscription
 from trioagg.exchanges.gemini import Adapter
-from trioagg.model import Candle, Channel, Funding, Instrument, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Funding, Instrument, Ticker, Trade
 
 SECOND = 1_000_000_000
 ALL = tuple(Adapter.channels())
@@ -151,3 +151,42 @@ def test_funding_is_the_amount_over_the_mark() -> None:
     (funding,) = Adapter(Feed()).digest([frame], 0)
 
     assert isinstance(funding, Funding) and funding.rate == Decimal("0.3333333333333333333333333333")
+
+
+def depth(first: int, last: int, *, bid: str = "3", amount: str = "1") -> bytes:
+    """A message of the book of BTC/USD."""
+    told = {"e": "depthUpdate", "E": 1772446530100000000 + last, "s": "btcusd", "U": first, "u": last}
+    return json.dumps({**told, "b": [[bid, amount]], "a": []}).encode()
+
+
+@pytest.mark.parametrize(("first", "whole"), [(9, True), (10, True), (11, True), (12, False), (20, False)])
+def test_changes_follow_by_the_number_before_them(first: int, whole: bool) -> None:  # noqa: FBT001
+    """``U`` may be the last ``u`` or one more, as the documentation says; beyond is a hole."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
+
+    out = adapter.digest([depth(10, 10), depth(first, 30, bid="4")], 0)
+
+    assert [item for item in out if isinstance(item, Missed)] == (
+        [] if whole else [Missed("BTC/USD", Channel.BOOK, "changes of the order book are missing", 11, first - 1)]
+    )
+    assert len([item for item in out if isinstance(item, Send)]) == (0 if whole else 2)
+
+
+def test_a_broken_book_waits_for_its_beginning_and_asks_again() -> None:
+    """What came too early follows the new beginning; others go on meanwhile; five seconds without one are enough."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
+    adapter.digest([depth(10, 10), depth(20, 30)], 0)
+
+    assert adapter.digest([depth(30, 40, bid="5")], SECOND) == []
+    assert [type(item) for item in adapter.digest([depth(40, 41)], 6 * SECOND)] == [Send, Send]
+    out = adapter.digest([depth(35, 35, bid="2")], 7 * SECOND)
+    assert [item.bids for item in out if isinstance(item, Book)] == [((Decimal(2), Decimal(1)),)]
+    assert isinstance(late := adapter.digest([depth(41, 50, bid="6")], 8 * SECOND)[-1], Book)
+    assert [price for price, _ in late.bids] == [6, 5, 3, 2]
+
+
+def test_a_hole_is_asked_for_from_its_own_millisecond_on() -> None:
+    """Whether the exchange includes the time that it is asked for or not."""
+    hole = Hole("btcusd", None, None, 1772446530123456789, 1772446531000000000)
+
+    assert Adapter(Feed()).missing(hole) == Fetch("/v1/trades/btcusd?timestamp=1772446530122&limit_trades=500")
