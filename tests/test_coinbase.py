@@ -217,17 +217,20 @@ def level2(kind: str, **sides: object) -> bytes:
     return json.dumps({"type": kind, "product_id": "BTC-USD", **sides}).encode()
 
 
-def test_a_book_is_begun_anew_once_a_minute_at_the_most() -> None:
+def test_a_book_that_begins_crossed_is_begun_anew_only_after_it_was_right() -> None:
     """Whatever stays crossed, as in an auction, may not fill the line with subscriptions."""
     adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
-    whole, crossing = level2("snapshot", bids=[["3", "1"]], asks=[["4", "1"]]), [["buy", "4", "1"]]
-    missed = []
-    for second in range(180):
-        out = adapter.digest([whole, level2("l2update", changes=crossing)], second * SECOND)
-        missed += [second for item in out if isinstance(item, Missed)]
-        assert len([item for item in out if isinstance(item, Send)]) == (2 if missed[-1:] == [second] else 0)
+    crossing, parting = [["buy", "4", "1"]], [["buy", "4", "0"]]
+    whole = level2("snapshot", bids=[["3", "1"]], asks=[["4", "1"]])
+    auction = level2("snapshot", bids=[["5", "1"], ["3", "1"]], asks=[["4", "1"]])
 
-    assert missed == [0, 60, 120]
+    def missed(*frames: bytes) -> list[str]:
+        return [item.reason for item in adapter.digest(frames, 0) if isinstance(item, Missed)]
+
+    assert len(missed(whole, level2("l2update", changes=crossing))) == 1
+    assert missed(auction, *[level2("l2update", changes=crossing)] * 9) == []
+    assert missed(level2("l2update", changes=[*parting, ["buy", "5", "0"]])) == []
+    assert len(missed(level2("l2update", changes=crossing))) == 1
 
 
 def test_changes_without_a_beginning_ask_for_it_and_mean_nothing() -> None:

@@ -10,7 +10,8 @@ product trades", "Get product candles" and "Get product ticker" of docs.cdp.coin
 - Products are subscribed to one by one, so that a refusal costs one product. The first must be within 5 s.
 - Times have up to 9 digits of a second; the year 1 stands for no time at all.
 - The book comes whole and then in changes, batched by 50 ms (``level2_batch``; ``level2`` needs keys). Nothing numbers
-  them; a book whose bids reach its asks has lost some, and is subscribed to anew, once a minute at the most.
+  them; a book whose bids come to reach its asks has lost some, and is subscribed to anew. One that begins so is whole:
+  it is in an auction.
 - There is no stream of candles. REST tells 300 at each poll: those that did not change since the last are left out.
 - Frames of the older ``ws-feed.pro.coinbase.com`` are the same, without sizes in the ticker.
 
@@ -54,7 +55,6 @@ PAGE = 1000  # trades in one REST answer
 POLLS = 5  # a second: half of what is allowed, the rest is for repairs
 BOOK = "level2_batch"
 STREAMS = {Channel.TRADES: ("matches", "heartbeat"), Channel.TICKER: ("ticker",), Channel.BOOK: (BOOK,)}
-CROSSED: Nanos = 60_000_000_000  # between two new starts of a crossed book: an auction crosses it, too
 UNUSED = "status received open done change activate auction rfq_match".split()
 """Kinds that are known and not collected."""
 CUT = ("ErrSlowConsume", "ErrSlowRead", "Message too big")
@@ -86,7 +86,7 @@ class Adapter(Exchange):
         self._told: dict[str, int] = {}  # product → the last trade id by the last heartbeat
         self._asked: dict[str, int] = {}  # product → the last trade id that REST was asked for
         self._books: dict[str, OrderBook] = {}
-        self._uncrossed: dict[str, Nanos] = {}  # product → when its book was last begun anew
+        self._auctions: set[str] = set()  # products whose books began crossed
         self._candles: dict[str, Mapping[Nanos, Candle]] = {}
         self._routes: dict[str, Route] = {
             "match": self._on_match,
@@ -186,7 +186,11 @@ class Adapter(Exchange):
         told = wire.snapshot.decode(frame)
         if not self.wants(self.symbol(told.product_id), Channel.BOOK):
             return ()
-        return self._book(told.product_id).replace(told.bids, told.asks, wire.moment(told.time), at)
+        book = self._book(told.product_id)
+        events = book.replace(told.bids, told.asks, wire.moment(told.time), at)
+        if _crossed(book):
+            self._auctions.add(told.product_id)
+        return events
 
     def _on_update(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         told = wire.update.decode(frame)
@@ -196,24 +200,18 @@ class Adapter(Exchange):
         events = book.change(told.levels("buy"), told.levels("sell"), wire.moment(told.time), at)
         if not book.standing:
             return _anew(told.product_id) if book.due(at) else ()
-        if not self._crossed(told.product_id, book, at):
-            return events
-        book.fall()
-        again = _anew(told.product_id) if book.due(at) else []
-        return [Missed(symbol, Channel.BOOK, "the bids of the order book reach its asks"), *again]
+        if not _crossed(book):
+            self._auctions.discard(told.product_id)
+        elif told.product_id not in self._auctions:
+            book.fall()
+            again = _anew(told.product_id) if book.due(at) else []
+            return [Missed(symbol, Channel.BOOK, "the bids of the order book reach its asks"), *again]
+        return events
 
     def _book(self, product: str) -> OrderBook:
         if product not in self._books:
             self._books[product] = OrderBook("coinbase", self.symbol(product), self.feed.book)
         return self._books[product]
-
-    def _crossed(self, product: str, book: OrderBook, at: Nanos) -> bool:
-        """Whether a book cannot be right, and it is time to begin it anew."""
-        bids, asks = book.bids(1), book.asks(1)
-        if not bids or not asks or bids[0][0] < asks[0][0] or at - self._uncrossed.get(product, -CROSSED) < CROSSED:
-            return False
-        self._uncrossed[product] = at
-        return True
 
     def _on_heartbeat(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         """Ask REST for what the heartbeat before this one knew and no match has told since."""
@@ -264,6 +262,11 @@ def _trades(product: str, first: int, last: int) -> Fetch:
 def _request(verb: str, product: str, channels: Sequence[str]) -> Send:
     request = {"type": verb, "product_ids": [product], "channels": channels}
     return Send(msgspec.json.encode(request).decode())
+
+
+def _crossed(book: OrderBook) -> bool:
+    bids, asks = book.bids(1), book.asks(1)
+    return bool(bids and asks) and bids[0][0] >= asks[0][0]
 
 
 def _anew(product: str) -> list[Send]:
