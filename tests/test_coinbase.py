@@ -302,6 +302,7 @@ def test_each_acknowledgement_lists_everything() -> None:
             {"type": "subscribe", "product_ids": ["BTC-USD", "FOO-BAR"], "channels": ["ticker"]},
             "FOO-BAR is not a valid",
         ),
+        ({"type": "subscribe", "product_ids": [""], "channels": ["ticker"]}, " is not a valid product"),
         ({"type": "subscribe", "product_ids": ["BTC-USD"], "channels": ["level2"]}, "now require authentication"),
         ({"type": "subscribe", "product_ids": ["BTC-USD"], "channels": ["candles"]}, "candles is not a valid channel"),
         ({"type": "subscribe", "product_ids": ["BTC-USD"]}, "No channels provided"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Pair, Print, Source, Span
@@ -27,10 +26,10 @@ def maker(trade: Print) -> str:
     return "sell" if trade[4] else "buy"
 
 
-def order_id(*numbers: int) -> str:
-    """What names an order: always the same for the same numbers."""
-    seed = sum((number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 << place for place, number in enumerate(numbers))
-    return str(UUID(int=seed % 2**128))
+def order_id(number: int) -> str:
+    """What names an order: always the same for the same number."""
+    digits = f"{(number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class Figures:

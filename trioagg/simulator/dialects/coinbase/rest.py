@@ -148,7 +148,7 @@ class Desk:
             raise Refusal({"message": "Invalid level"}, 400)
 
         def row(price: int, amount: int) -> list[Any]:
-            orders = order_id(price, amount) if level == 3 else amount // pair.step % 7 + 1
+            orders = order_id(price) if level == 3 else amount // pair.step % 7 + 1
             return [fixed(price, pair.tick), short(amount), orders]
 
         sides = whole(self._source, pair.symbol, now, 1 if level == 1 else DEPTH)

@@ -131,8 +131,8 @@ class CoinbaseSession(TopicSession):
             raise Trouble("user channel requires authentication.")
         if channel not in (*PRODUCTS, *OTHERS):
             raise Trouble(f"{channel} is not a valid channel")
-        if bad := next((name for name in names if name not in self._symbols), None):
-            raise Trouble(f"{bad} is not a valid product")
+        if bad := [name for name in names if name not in self._symbols]:
+            raise Trouble(f"{bad[0]} is not a valid product")
         if channel in OTHERS:
             names = [""]
         elif not names and call.type == "unsubscribe":
@@ -216,8 +216,9 @@ def _error(message: str, reason: str = "") -> bytes:
 def _match(kind: str, symbol: str, trade: Print) -> bytes:
     ident, at, price, amount, _ = trade
     told: dict[str, Any] = {
-        "type": kind, "trade_id": ident, "maker_order_id": order_id(ident), "taker_order_id": order_id(ident, 1),
-        "side": maker(trade), "size": short(amount), "price": short(price), "product_id": product(symbol),
+        "type": kind, "trade_id": ident,
+        "maker_order_id": order_id(2 * ident), "taker_order_id": order_id(2 * ident + 1), "side": maker(trade),
+        "size": short(amount), "price": short(price), "product_id": product(symbol),
         "sequence": ident * 4, "time": iso(at),
     }  # fmt: skip
     return text(told)
