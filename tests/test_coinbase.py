@@ -15,11 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagg.errors import WireError
-from trioagg.exchanges import Feed, Fetch, Send, Subscription
-from trioagg.exchanges.coinbase import Adapter, _time
-from trioagg.model import Candle, Channel, Quarantined, Ticker, Trade
+from trioagg.exchanges import Feed, Fetch, Hole, Missed, Send, Subscription
+from trioagg.exchanges._coinbase import moment as reading
+from trioagg.exchanges.coinbase import Adapter
+from trioagg.model import Book, Candle, Channel, Quarantined, Quote, Ticker, Trade
+from trioagg.simulator import Hangup, Request, Session
+from trioagg.simulator.dialects.coinbase import Dialect
+from trioagg.simulator.market import Market
 
 SECOND = 1_000_000_000
+NOON = 1_772_452_800 * SECOND
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -98,7 +103,7 @@ def test_no_digit_of_a_second_is_lost(whole: datetime, fraction: str) -> None:
     whole = whole.replace(microsecond=0, tzinfo=UTC)
     text = whole.isoformat().removesuffix("+00:00") + (f".{fraction}" if fraction else "") + "Z"
 
-    assert _time(text) == moment(whole.isoformat()) + int(Decimal(f"0.{fraction}0") * SECOND)
+    assert reading(text) == moment(whole.isoformat()) + int(Decimal(f"0.{fraction}0") * SECOND)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +127,7 @@ def test_no_digit_of_a_second_is_lost(whole: datetime, fraction: str) -> None:
 def test_what_is_no_time_in_utc_is_refused(text: str) -> None:
     """Rather than guessed at."""
     with pytest.raises(WireError, match="impossible time"):
-        _time(text)
+        reading(text)
 
 
 def test_a_candle_is_closed_once_its_time_is_over() -> None:
@@ -194,3 +199,181 @@ def test_one_loss_is_asked_for_once() -> None:
         "/products/BTC-USD/trades?limit=3&after=5",
         "/products/BTC-USD/trades?limit=1&after=7",
     ]
+
+
+def test_recorded_books_are_whole(captures: Path) -> None:
+    """Ten books of real traffic of the older feed: none breaks, and none is ever crossed."""
+    adapter = Adapter(Feed())
+    out = [item for at, payload in recorded(captures) for item in adapter.digest([payload], at)]
+    quotes = [item for item in out if isinstance(item, Quote)]
+
+    assert [item for item in out if isinstance(item, Missed | Quarantined)] == []
+    assert len({item.symbol for item in out if isinstance(item, Book)}) == 10
+    assert all(quote.bid and quote.ask and quote.bid < quote.ask for quote in quotes) and len(quotes) > 500
+
+
+def level2(kind: str, **sides: object) -> bytes:
+    """A frame of a book of BTC-USD."""
+    return json.dumps({"type": kind, "product_id": "BTC-USD", **sides}).encode()
+
+
+def test_a_book_that_begins_crossed_is_begun_anew_only_after_it_was_right() -> None:
+    """Whatever stays crossed, as in an auction, may not fill the line with subscriptions."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
+    crossing, parting = [["buy", "4", "1"]], [["buy", "4", "0"]]
+    whole = level2("snapshot", bids=[["3", "1"]], asks=[["4", "1"]])
+    auction = level2("snapshot", bids=[["5", "1"], ["3", "1"]], asks=[["4", "1"]])
+
+    def missed(*frames: bytes) -> list[str]:
+        return [item.reason for item in adapter.digest(frames, 0) if isinstance(item, Missed)]
+
+    assert len(missed(whole, level2("l2update", changes=crossing))) == 1
+    assert missed(auction, *[level2("l2update", changes=crossing)] * 9) == []
+    assert missed(level2("l2update", changes=[*parting, ["buy", "5", "0"]])) == []
+    assert len(missed(level2("l2update", changes=crossing))) == 1
+
+
+def test_changes_without_a_beginning_ask_for_it_and_mean_nothing() -> None:
+    """Once, and again when it does not come."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
+    change = level2("l2update", changes=[["buy", "4", "1"]])
+
+    out = [adapter.digest([change], second * SECOND) for second in range(6)]
+
+    assert [len(items) for items in out] == [2, 0, 0, 0, 0, 2]
+    assert {type(item) for items in out for item in items} == {Send}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "path"),
+    [
+        (7, 7, "/products/BTC-USD/trades?limit=1&after=8"),
+        (7, 1006, "/products/BTC-USD/trades?limit=1000&after=1007"),
+        (7, 5000, "/products/BTC-USD/trades?limit=1000&after=5001"),
+    ],
+)
+def test_a_hole_is_asked_for_from_its_newer_end(first: int, last: int, path: str) -> None:
+    """As many trades as are missing, or as one answer holds."""
+    assert Adapter(Feed()).missing(Hole("BTC-USD", first, last, 0, 1)) == Fetch(path)
+    assert Adapter(Feed()).missing(Hole("BTC-USD", None, None, 0, 1)) is None
+
+
+def desk() -> Dialect:
+    """The built-in Coinbase."""
+    return Dialect(Market(symbols=["BTC/USD", "ETH/USD"], lists=Dialect.lists))
+
+
+def say(session: Session, **message: object) -> list[dict[str, Any]]:
+    """What the built-in exchange replies."""
+    return [json.loads(frame) for frame in session.received(json.dumps(message), NOON)]
+
+
+def subscribed(reply: dict[str, Any]) -> dict[str, list[str]]:
+    """The channels of an acknowledgement."""
+    assert reply["type"] == "subscriptions"
+    return {channel["name"]: channel["product_ids"] for channel in reply["channels"]}
+
+
+def opened() -> Session:
+    """A new connection to the built-in exchange."""
+    session = desk().session("/")
+    assert session is not None
+    return session
+
+
+def test_each_acknowledgement_lists_everything() -> None:
+    """Channels have the products of the whole message and their own; what is dropped is not listed any more."""
+    session, ticker = opened(), {"name": "ticker", "product_ids": ["ETH-USD"]}
+
+    ack, *first = say(session, type="subscribe", product_ids=["BTC-USD"], channels=["matches", "level2_batch", ticker])
+    assert subscribed(ack) == {"matches": ["BTC-USD"], "level2_50": ["BTC-USD"], "ticker": ["BTC-USD", "ETH-USD"]}
+    assert [frame["type"] for frame in first] == ["last_match", "snapshot", "ticker", "ticker"]
+    (ack,) = say(session, type="unsubscribe", channels=["ticker"])
+    assert subscribed(ack) == {"matches": ["BTC-USD"], "level2_50": ["BTC-USD"]}
+    (ack,) = say(session, type="unsubscribe", product_ids=["BTC-USD"], channels=["level2_batch"])
+    assert subscribed(ack) == {"matches": ["BTC-USD"]}
+    assert {json.loads(frame)["type"] for frame in session.frames(NOON, NOON + SECOND)} == {"match"}
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            {"type": "subscribe", "product_ids": ["BTC-USD", "FOO-BAR"], "channels": ["ticker"]},
+            "FOO-BAR is not a valid",
+        ),
+        ({"type": "subscribe", "product_ids": [""], "channels": ["ticker"]}, " is not a valid product"),
+        ({"type": "subscribe", "product_ids": ["BTC-USD"], "channels": ["level2"]}, "now require authentication"),
+        ({"type": "subscribe", "product_ids": ["BTC-USD"], "channels": ["candles"]}, "candles is not a valid channel"),
+        ({"type": "subscribe", "product_ids": ["BTC-USD"]}, "No channels provided"),
+        ({"type": "subscribe", "channels": ["heartbeat"]}, "at least one product ID for channel heartbeat"),
+    ],
+)
+def test_a_wrong_subscription_is_refused_whole(message: dict[str, Any], reason: str) -> None:
+    """With the reason; nothing of it is subscribed to."""
+    session = opened()
+
+    (error,) = say(session, **message)
+
+    assert (error["type"], error["message"]) == ("error", "Failed to subscribe") and reason in error["reason"]
+    assert not session.subscribed
+
+
+def test_what_is_no_request_is_an_error() -> None:
+    """Torn JSON, and a type that is none."""
+    assert json.loads(opened().received("{", NOON)[0]) == {"type": "error", "message": "Malformed JSON"}
+    assert say(opened(), type="hello")[0]["message"] == "Type has to be either subscribe or unsubscribe"
+
+
+def test_who_does_not_subscribe_is_cut_off() -> None:
+    """Five seconds after connecting; who did, stays."""
+    idle, busy = opened(), opened()
+    say(busy, type="subscribe", product_ids=["BTC-USD"], channels=["heartbeat"])
+
+    assert idle.frames(NOON, NOON + 5 * SECOND) == []
+    assert len(busy.frames(NOON, NOON + 6 * SECOND)) == 6
+    with pytest.raises(Hangup):
+        idle.frames(NOON + 5 * SECOND, NOON + 6 * SECOND)
+
+
+def test_trades_are_paged_by_their_ids() -> None:
+    """Newest first; the headers lead to the pages on both sides."""
+    exchange, path = desk(), "/products/BTC-USD/trades"
+
+    page = exchange.answer(Request("GET", path, {"limit": "3"}), NOON)
+    ids = [row["trade_id"] for row in json.loads(page.body)]
+    older = exchange.answer(Request("GET", path, {"limit": "2", "after": page.headers["CB-AFTER"]}), NOON)
+    newer = exchange.answer(Request("GET", path, {"before": str(ids[2])}), NOON)
+
+    assert ids == [ids[0], ids[0] - 1, ids[0] - 2] and page.headers["CB-BEFORE"] == str(ids[0])
+    assert [row["trade_id"] for row in json.loads(older.body)] == [ids[2] - 1, ids[2] - 2]
+    assert [row["trade_id"] for row in json.loads(newer.body)] == ids[:2]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("/products/FOO-BAR/trades", {}, 404),
+        ("/products/BTC-USD/candles", {"granularity": "61"}, 400),
+        ("/products/BTC-USD/candles", {"start": "1772366400", "end": "2026-03-02T12:00:00Z"}, 400),
+        ("/products/BTC-USD/book", {"level": "4"}, 400),
+        ("/orders", {}, 404),
+    ],
+)
+def test_rest_refuses_with_a_message(path: str, query: dict[str, str], status: int) -> None:
+    """As JSON, beside the status."""
+    answer = desk().answer(Request("GET", path, query), NOON)
+
+    assert answer.status == status and json.loads(answer.body)["message"]
+
+
+def test_candles_end_with_the_running_one() -> None:
+    """Newest first, 300 of them; a stretch that is asked for has both its ends."""
+    exchange, path = desk(), "/products/BTC-USD/candles"
+    rows = json.loads(exchange.answer(Request("GET", path, {"granularity": "60"}), NOON + 30 * SECOND).body)
+    asked = {"granularity": "3600", "start": "2026-03-02T09:00:00Z", "end": "2026-03-02T11:00:00Z"}
+    hours = json.loads(exchange.answer(Request("GET", path, asked), NOON).body)
+
+    assert (len(rows), rows[0][0]) == (300, NOON // SECOND)
+    assert [row[0] for row in hours] == [NOON // SECOND - back * 3600 for back in (1, 2, 3)]
+    assert all(low <= min(opens, closes) <= max(opens, closes) <= high for _, low, high, opens, closes, _ in rows)

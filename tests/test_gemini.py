@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Board, Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges import Board, Connect, Feed, Fetch, Hole, Missed, Send, Subscription
 from trioagg.exchanges.gemini import Adapter
-from trioagg.model import Candle, Channel, Funding, Instrument, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Funding, Instrument, Ticker, Trade
+from trioagg.simulator import Request
+from trioagg.simulator.dialects.gemini import Dialect
+from trioagg.simulator.market import Market
 
 SECOND = 1_000_000_000
+NOON = 1_772_452_800 * SECOND
 ALL = tuple(Adapter.channels())
 
 
@@ -151,3 +157,117 @@ def test_funding_is_the_amount_over_the_mark() -> None:
     (funding,) = Adapter(Feed()).digest([frame], 0)
 
     assert isinstance(funding, Funding) and funding.rate == Decimal("0.3333333333333333333333333333")
+
+
+def depth(first: int, last: int, *, bid: str = "3", amount: str = "1") -> bytes:
+    """A message of the book of BTC/USD."""
+    told = {"e": "depthUpdate", "E": 1772446530100000000 + last, "s": "btcusd", "U": first, "u": last}
+    return json.dumps({**told, "b": [[bid, amount]], "a": []}).encode()
+
+
+@pytest.mark.parametrize(("first", "whole"), [(9, True), (10, True), (11, True), (12, False), (20, False)])
+def test_changes_follow_by_the_number_before_them(first: int, whole: bool) -> None:  # noqa: FBT001
+    """``U`` may be the last ``u`` or one more, as the documentation says; beyond is a hole."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
+
+    out = adapter.digest([depth(10, 10), depth(first, 30, bid="4")], 0)
+
+    assert [item for item in out if isinstance(item, Missed)] == (
+        [] if whole else [Missed("BTC/USD", Channel.BOOK, "changes of the order book are missing", 11, first - 1)]
+    )
+    assert len([item for item in out if isinstance(item, Send)]) == (0 if whole else 2)
+
+
+def test_a_broken_book_waits_for_its_beginning_and_asks_again() -> None:
+    """What came too early follows the new beginning; others go on meanwhile; five seconds without one are enough."""
+    adapter = Adapter(feed("BTC/USD", channels=(Channel.BOOK,)))
+    adapter.digest([depth(10, 10), depth(20, 30)], 0)
+
+    assert adapter.digest([depth(30, 40, bid="5")], SECOND) == []
+    assert [type(item) for item in adapter.digest([depth(40, 41)], 6 * SECOND)] == [Send, Send]
+    out = adapter.digest([depth(35, 35, bid="2")], 7 * SECOND)
+    assert [item.bids for item in out if isinstance(item, Book)] == [((Decimal(2), Decimal(1)),)]
+    assert isinstance(late := adapter.digest([depth(41, 50, bid="6")], 8 * SECOND)[-1], Book)
+    assert [price for price, _ in late.bids] == [6, 5, 3, 2]
+
+
+def test_a_hole_is_asked_for_from_its_own_millisecond_on() -> None:
+    """Whether the exchange includes the time that it is asked for or not."""
+    hole = Hole("btcusd", None, None, 1772446530123456789, 1772446531000000000)
+
+    assert Adapter(Feed()).missing(hole) == Fetch("/v1/trades/btcusd?timestamp=1772446530122&limit_trades=500")
+
+
+def desk() -> Dialect:
+    """The built-in Gemini."""
+    return Dialect(Market(symbols=["BTC/USD", "BTC/GUSD:GUSD"], lists=Dialect.lists))
+
+
+def say(target: str, **message: object) -> list[dict[str, Any]]:
+    """What the built-in exchange replies to the first message of a connection."""
+    session = desk().session(target)
+    assert session is not None
+    return [json.loads(frame) for frame in session.received(json.dumps(message), NOON)]
+
+
+@pytest.mark.parametrize(
+    ("target", "levels"), [("/?snapshot=-1", 101), ("/?snapshot=3", 3), ("/?snapshot=0", 0), ("/", 0)]
+)
+def test_a_book_begins_with_what_the_connection_asked_for(target: str, levels: int) -> None:
+    """All of it, some levels or nothing; the answer comes after it."""
+    *first, ack = say(target, id=7, method="subscribe", params=["btcusd@depth@100ms"])
+
+    assert ack == {"id": 7, "status": 200}
+    assert [len(frame["b"]) for frame in first] == ([levels] if levels else [])
+    assert all(frame["U"] == frame["u"] for frame in first)
+
+
+@pytest.mark.parametrize("bad", ["foo", "nosuch@trade", "btcusd@depth7", "btcusd@fundingAmount", "BTCUSD@trade"])
+def test_one_bad_stream_refuses_the_whole_message(bad: str) -> None:
+    """With its name; perpetuals alone have funding."""
+    (refusal,) = say("/", id="4", method="subscribe", params=["btcusd@trade", bad])
+
+    assert refusal == {"id": "4", "status": 400, "error": {"code": -1013, "msg": f"Invalid stream name: {bad}"}}
+
+
+def test_requests_are_answered() -> None:
+    """In whatever case their method is written; unknown ones are refused."""
+    assert say("/", id="5", method="PING") == [{"id": "5", "status": 200}]
+    assert say("/", id=6, method="time")[0]["result"] == {"serverTime": NOON // 1_000_000}
+    assert say("/", id=6, method="list_subscriptions")[0]["result"] == []
+    assert len(say("/", id=6, method="depth", params={"symbol": "btcusd", "limit": 2})[0]["result"]["bids"]) == 2
+    assert [say("/", id=1, method=word)[0]["status"] for word in ("conninfo", "dance")] == [200, 400]
+
+
+def test_pages_of_trades_lead_from_one_to_the_next() -> None:
+    """The oldest after an id or a time, newest first; ids rise and leave holes."""
+    exchange = desk()
+
+    def page(**query: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(exchange.answer(Request("GET", "/v1/trades/btcusd", query), NOON).body)
+        return rows
+
+    newest = page(limit_trades="10")
+    ids = [row["tid"] for row in reversed(newest)]
+    assert ids == sorted(ids) and all(after - before > 1 for before, after in pairwise(ids))
+    assert page(since_tid=str(ids[3]), limit_trades="2") == newest[4:6]
+    assert page(timestamp=str(newest[2]["timestampms"])) == newest[:2]
+    assert len(page(since_tid="0", limit_trades="1000")) == 500
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "reason"),
+    [
+        ("/v1/trades/nosuch", 400, "InvalidSymbol"),
+        ("/v1/pubticker/BTCUSD", 200, ""),
+        ("/v2/candles/btcusd/2m", 400, "InvalidTimeFrame"),
+        ("/v1/fundingamount/btcusd", 404, ""),
+        ("/v1/fundingamount/btcgusdperp", 200, ""),
+    ],
+)
+def test_rest_refuses_with_a_reason(path: str, status: int, reason: str) -> None:
+    """But for funding of what is no perpetual, where it says nothing at all."""
+    answer = desk().answer(Request("GET", path), NOON)
+
+    assert answer.status == status and reason in answer.body.decode()
+    assert (answer.body == b"") == (status == 404)

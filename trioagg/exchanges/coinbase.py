@@ -7,8 +7,11 @@ product trades", "Get product candles" and "Get product ticker" of docs.cdp.coin
 - ``trade_id`` is +1 per product, but ``matches`` may drop messages. So ``heartbeat`` comes beside it, which tells the
   last id every second: ids that are still unseen a heartbeat later are fetched from REST.
 - Each product begins with a ``last_match``, which may be stored already.
-- Products are subscribed to one by one, so that a refusal costs one product. The first must come within 5 s.
+- Products are subscribed to one by one, so that a refusal costs one product. The first must be within 5 s.
 - Times have up to 9 digits of a second; the year 1 stands for no time at all.
+- The book comes whole and then in changes, batched by 50 ms (``level2_batch``; ``level2`` needs keys). Nothing numbers
+  them; a book whose bids come to reach its asks has lost some, and is subscribed to anew. One that begins so is whole:
+  it is in an auction.
 - There is no stream of candles. REST tells 300 at each poll: those that did not change since the last are left out.
 - Frames of the older ``ws-feed.pro.coinbase.com`` are the same, without sizes in the ticker.
 
@@ -18,15 +21,11 @@ REST answers that are understood: ``/products`` (the listing), and of a product 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
-from functools import lru_cache
-from typing import ClassVar, Literal
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from typing import ClassVar
+from urllib.parse import quote, unquote
 
 import msgspec
 from attrs import evolve
-from msgspec import Struct
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
@@ -36,123 +35,30 @@ from trioagg.exchanges import (
     Exchange,
     Feed,
     Fetch,
+    Hole,
     Limits,
+    Missed,
     Output,
     Proof,
     Refused,
     Retire,
     Send,
 )
+from trioagg.exchanges import _coinbase as wire
+from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._records import asked, known
+from trioagg.exchanges._times import rfc3339
 from trioagg.model import Candle, Channel, Instrument, Nanos, Side, Ticker, Trade
 
-SECOND = 1_000_000_000
 PAGE = 1000  # trades in one REST answer
 POLLS = 5  # a second: half of what is allowed, the rest is for repairs
-INTERVALS = {"60": "1m", "300": "5m", "900": "15m", "3600": "1h", "21600": "6h", "86400": "1d"}
-GRANULARITIES = {interval: seconds for seconds, interval in INTERVALS.items()}
-STREAMS = {Channel.TRADES: ("matches", "heartbeat"), Channel.TICKER: ("ticker",)}
-UNUSED = "snapshot l2update status received open done change activate auction rfq_match".split()
+BOOK = "level2_batch"
+STREAMS = {Channel.TRADES: ("matches", "heartbeat"), Channel.TICKER: ("ticker",), Channel.BOOK: (BOOK,)}
+UNUSED = "status received open done change activate auction rfq_match".split()
 """Kinds that are known and not collected."""
 CUT = ("ErrSlowConsume", "ErrSlowRead", "Message too big")
 """Errors after which the exchange closes the connection."""
-
-
-class _Head(Struct):
-    type: str = ""
-
-
-class _Trade(Struct):
-    """A trade of REST; ``side`` is the maker's."""
-
-    trade_id: int
-    side: Literal["buy", "sell"]
-    size: Decimal
-    price: Decimal
-    time: str
-
-
-class _Match(_Trade, kw_only=True):
-    """``match`` and ``last_match``."""
-
-    product_id: str
-
-
-class _Ticker(Struct):
-    product_id: str
-    price: Decimal
-    best_bid: Decimal
-    best_ask: Decimal
-    best_bid_size: Decimal | None = None
-    best_ask_size: Decimal | None = None
-    volume_24h: Decimal | None = None
-    time: str = ""
-
-
-class _Heartbeat(Struct):
-    product_id: str
-    last_trade_id: int
-
-
-class _Subscribed(Struct):
-    """One channel of the acknowledgement, which lists all that is subscribed to."""
-
-    name: str
-    product_ids: list[str] | None = None
-
-
-class _Subscriptions(Struct):
-    channels: list[_Subscribed]
-
-
-class _Error(Struct):
-    message: str
-    reason: str = ""
-
-
-class _RestTicker(Struct):
-    price: Decimal
-    bid: Decimal
-    ask: Decimal
-    volume: Decimal
-    time: str
-
-
-class _RestCandle(Struct, array_like=True):
-    """``time`` in seconds; mind the order of the prices."""
-
-    time: int
-    low: Decimal
-    high: Decimal
-    open: Decimal
-    close: Decimal
-    volume: Decimal
-
-
-class _RestProduct(Struct):
-    id: str
-    base_currency: str
-    quote_currency: str
-    status: str
-    quote_increment: Decimal = Decimal(0)
-    base_increment: Decimal = Decimal(0)
-    trading_disabled: bool = False
-    cancel_only: bool = False
-    post_only: bool = False
-    limit_only: bool = False
-    auction_mode: bool = False
-
-
-_head = msgspec.json.Decoder(_Head)
-_match = msgspec.json.Decoder(_Match)
-_ticker = msgspec.json.Decoder(_Ticker)
-_heartbeat = msgspec.json.Decoder(_Heartbeat)
-_subscriptions = msgspec.json.Decoder(_Subscriptions)
-_error = msgspec.json.Decoder(_Error)
-_rest_trades = msgspec.json.Decoder(list[_Trade])
-_rest_ticker = msgspec.json.Decoder(_RestTicker)
-_rest_candles = msgspec.json.Decoder(list[_RestCandle])
-_rest_products = msgspec.json.Decoder(list[_RestProduct])
 
 Route = Callable[[bytes, Nanos], Sequence[Output]]
 
@@ -163,27 +69,31 @@ class Adapter(Exchange):
     name = "coinbase"
     rest_url = "https://api.exchange.coinbase.com"
     ws_url = "wss://ws-feed.exchange.coinbase.com"
-    streamed = frozenset({Channel.TRADES, Channel.TICKER})
+    streamed = frozenset({Channel.TRADES, Channel.TICKER, Channel.BOOK})
     polled = frozenset({Channel.CANDLES})
     proofs: ClassVar[Mapping[Channel, Proof]] = {
         Channel.TRADES: Proof.ID,
         Channel.TICKER: Proof.NOTHING,
+        Channel.BOOK: Proof.NOTHING,
         Channel.CANDLES: Proof.OVERLAP,
     }
     limits = Limits(streams=200, sends=8, weight=10, window=1)
+    clock = Fetch("/time")
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._symbols = {instrument.native: instrument.symbol for instrument in feed.instruments}
-        self._wanted = {(item.channel, item.native) for item in feed.subscriptions}
         self._seen: dict[str, int] = {}  # product → the highest trade id that came
         self._told: dict[str, int] = {}  # product → the last trade id by the last heartbeat
         self._asked: dict[str, int] = {}  # product → the last trade id that REST was asked for
+        self._books: dict[str, OrderBook] = {}
+        self._auctions: set[str] = set()  # products whose books began crossed
         self._candles: dict[str, Mapping[Nanos, Candle]] = {}
         self._routes: dict[str, Route] = {
             "match": self._on_match,
             "last_match": self._on_match,
             "ticker": self._on_ticker,
+            "snapshot": self._on_snapshot,
+            "l2update": self._on_update,
             "heartbeat": self._on_heartbeat,
             "subscriptions": self._on_subscriptions,
             "error": self._on_error,
@@ -196,7 +106,7 @@ class Adapter(Exchange):
 
     @classmethod
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
-        return [_instrument(product) for product in _rest_products.decode(body)]
+        return [wire.instrument(product) for product in wire.rest_products.decode(body)]
 
     @classmethod
     def native(cls, symbol: str) -> str:
@@ -207,8 +117,8 @@ class Adapter(Exchange):
         return native.replace("-", "/") if native.count("-") == 1 else native
 
     def polls(self) -> Iterable[Fetch]:
-        products = [item.native for item in self.feed.subscriptions if item.channel is Channel.CANDLES]
-        if seconds := GRANULARITIES.get(self.feed.candle):
+        products = self.natives(Channel.CANDLES)
+        if seconds := wire.GRANULARITIES.get(self.feed.candle):
             every = max(self.feed.interval, len(products) / POLLS)
             for product in products:
                 yield Fetch(f"/products/{quote(product, safe='')}/candles?granularity={seconds}", every=every)
@@ -220,97 +130,121 @@ class Adapter(Exchange):
         products: dict[str, list[str]] = {}
         for item in self.feed.subscriptions:
             products.setdefault(item.native, []).extend(STREAMS.get(item.channel, ()))
-        for product, channels in products.items():
-            request = {"type": "subscribe", "product_ids": [product], "channels": channels}
-            yield Send(msgspec.json.encode(request).decode())
+        return [_request("subscribe", product, channels) for product, channels in products.items()]
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        kind = _head.decode(frame).type
+        kind = wire.head.decode(frame).type
         if kind not in self._routes:
             raise WireError(f"unknown message kind {kind[:40]!r}")
         return self._routes[kind](frame, at)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
-        url = urlsplit(fetch.path)
-        query = dict(parse_qsl(url.query))
-        match [unquote(part) for part in url.path.strip("/").split("/")]:
+        path, query = asked(fetch)
+        match [unquote(part) for part in path.strip("/").split("/")]:
             case ["products", product, "trades"]:
-                return [self._trade(product, trade, at) for trade in _rest_trades.decode(body)]
+                return [self._trade(product, trade, at) for trade in wire.rest_trades.decode(body)]
             case ["products", product, "candles"]:
                 candles = self._rest_candles(product, query.get("granularity", "60"), body, at)
                 return candles if "start" in query else self._changed(fetch.path, candles)
             case ["products", product, "ticker"]:
-                return (self._rest_ticker(product, _rest_ticker.decode(body), at),)
+                return (self._rest_ticker(product, wire.rest_ticker.decode(body), at),)
             case ["products"] | ["products", _] | ["products", _, "book" | "stats"] | ["time" | "currencies"]:
                 return ()
         raise WireError("unknown REST path")
 
-    def _collects(self, channel: Channel, product: str) -> bool:
-        return not self._wanted or (channel, product) in self._wanted
+    def missing(self, hole: Hole) -> Fetch | None:
+        if hole.first is None or hole.last is None:
+            return None
+        return _trades(hole.native, hole.first, hole.last)
 
-    def _symbol(self, product: str) -> str:
-        if product not in self._symbols:
-            self._symbols[product] = self.unified(product)
-        return self._symbols[product]
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return rfc3339(wire.rest_time.decode(body).iso)
 
     def _on_match(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        match = _match.decode(frame)
-        if not self._collects(Channel.TRADES, match.product_id):
+        match = wire.match.decode(frame)
+        if not self.wants(self.symbol(match.product_id), Channel.TRADES):
             return ()
         return (self._trade(match.product_id, match, at),)
 
-    def _trade(self, product: str, trade: _Trade, at: Nanos) -> Trade:
+    def _trade(self, product: str, trade: wire.Trade, at: Nanos) -> Trade:
         positive(trade.price, trade.size)
-        side: Side = "sell" if trade.side == "buy" else "buy"
-        time = _time(trade.time)
-        if trade.trade_id > self._seen.get(product, -1):
-            self._seen[product] = trade.trade_id
-        return Trade("coinbase", self._symbol(product), trade.trade_id, trade.price, trade.size, side, time, at)
+        taker: Side = "sell" if trade.side == "buy" else "buy"
+        stamp = wire.moment(trade.time)
+        self._seen[product] = max(trade.trade_id, self._seen.get(product, -1))
+        return Trade("coinbase", self.symbol(product), trade.trade_id, trade.price, trade.size, taker, stamp, at)
 
     def _on_ticker(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        t = _ticker.decode(frame)
-        if not self._collects(Channel.TICKER, t.product_id):
+        t = wire.ticker.decode(frame)
+        if not self.wants(symbol := self.symbol(t.product_id), Channel.TICKER):
             return ()
-        quantities(t.best_bid, t.best_bid_size, t.best_ask, t.best_ask_size, t.price, t.volume_24h)
-        sides = (t.best_bid, t.best_bid_size, t.best_ask, t.best_ask_size)
-        time = _time(t.time) if t.time else None
-        return (Ticker("coinbase", self._symbol(t.product_id), *sides, t.price, t.volume_24h, time, at),)
+        figures = (t.best_bid, t.best_bid_size, t.best_ask, t.best_ask_size, t.price, t.volume_24h)
+        quantities(*figures)
+        return (Ticker("coinbase", symbol, *figures, wire.moment(t.time), at),)
+
+    def _on_snapshot(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        told = wire.snapshot.decode(frame)
+        if not self.wants(self.symbol(told.product_id), Channel.BOOK):
+            return ()
+        book = self._book(told.product_id)
+        events = book.replace(told.bids, told.asks, wire.moment(told.time), at)
+        if _crossed(book):
+            self._auctions.add(told.product_id)
+        return events
+
+    def _on_update(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        told = wire.update.decode(frame)
+        if not self.wants(symbol := self.symbol(told.product_id), Channel.BOOK):
+            return ()
+        book = self._book(told.product_id)
+        events = book.change(told.levels("buy"), told.levels("sell"), wire.moment(told.time), at)
+        if not book.standing:
+            return _anew(told.product_id) if book.due(at) else ()
+        if not _crossed(book):
+            self._auctions.discard(told.product_id)
+        elif told.product_id not in self._auctions:
+            book.fall()
+            again = _anew(told.product_id) if book.due(at) else []
+            return [Missed(symbol, Channel.BOOK, "the bids of the order book reach its asks"), *again]
+        return events
+
+    def _book(self, product: str) -> OrderBook:
+        if product not in self._books:
+            self._books[product] = OrderBook("coinbase", self.symbol(product), self.feed.book)
+        return self._books[product]
 
     def _on_heartbeat(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         """Ask REST for what the heartbeat before this one knew and no match has told since."""
-        heartbeat = _heartbeat.decode(frame)
+        heartbeat = wire.heartbeat.decode(frame)
         product, last = heartbeat.product_id, heartbeat.last_trade_id
         told = self._told.get(product, 0)
         seen = self._seen.get(product, told)
         self._told[product] = last
-        if told <= max(seen, self._asked.get(product, 0)) or not self._collects(Channel.TRADES, product):
+        if told <= max(seen, self._asked.get(product, 0)) or not self.wants(self.symbol(product), Channel.TRADES):
             return ()
         self._asked[product] = told
-        limit = min(told - seen, PAGE)
-        return (Fetch(f"/products/{quote(product, safe='')}/trades?limit={limit}&after={told + 1}"),)
+        return (_trades(product, seen + 1, told),)
 
     def _on_subscriptions(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        channels = _subscriptions.decode(frame).channels
+        channels = wire.subscriptions.decode(frame).channels
         return (Ack(", ".join(f"{channel.name}: {len(channel.product_ids or ())}" for channel in channels)),)
 
     def _on_error(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        error = _error.decode(frame)
+        error = wire.error.decode(frame)
         reason = f"{error.message}: {error.reason}" if error.reason else error.message
         return (Retire(reason[:200]) if error.message.startswith(CUT) else Refused(reason[:200]),)
 
     def _unused(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         return ()
 
-    def _rest_ticker(self, product: str, t: _RestTicker, at: Nanos) -> Ticker:
+    def _rest_ticker(self, product: str, t: wire.RestTicker, at: Nanos) -> Ticker:
         quantities(t.bid, t.ask, t.price, t.volume)
         sides = (t.bid, None, t.ask, None)
-        return Ticker("coinbase", self._symbol(product), *sides, t.price, t.volume, _time(t.time), at)
+        return Ticker("coinbase", self.symbol(product), *sides, t.price, t.volume, wire.moment(t.time), at)
 
     def _rest_candles(self, product: str, granularity: str, body: bytes, at: Nanos) -> list[Candle]:
-        if granularity not in INTERVALS:
-            raise WireError(f"unknown granularity {granularity[:20]!r}")
-        symbol, seconds = self._symbol(product), int(granularity)
-        return [_candle(symbol, seconds, row, at) for row in _rest_candles.decode(body)]
+        market = self.symbol(product), known(granularity[:20], wire.INTERVALS, "granularity")
+        return [wire.rest_candle(market, int(granularity), row, at) for row in wire.rest_candles.decode(body)]
 
     def _changed(self, path: str, candles: Sequence[Candle]) -> list[Candle]:
         """Candles that differ from what the poll before told."""
@@ -319,68 +253,22 @@ class Adapter(Exchange):
         return [candle for candle in candles if before.get(candle.open_time) != now[candle.open_time]]
 
 
-def _candle(symbol: str, seconds: int, c: _RestCandle, at: Nanos) -> Candle:
-    positive(c.open, c.high, c.low, c.close)
-    quantities(c.volume)
-    opens, prices = _seconds(c.time), (c.open, c.high, c.low, c.close, c.volume)
-    return Candle("coinbase", symbol, INTERVALS[str(seconds)], opens, *prices, opens + seconds * SECOND <= at, at)
+def _trades(product: str, first: int, last: int) -> Fetch:
+    """The request for trades up to ``last``: those that are missing, as many of them as one answer holds."""
+    limit = min(last - first + 1, PAGE)
+    return Fetch(f"/products/{quote(product, safe='')}/trades?limit={limit}&after={last + 1}")
 
 
-def _instrument(product: _RestProduct) -> Instrument:
-    return Instrument(
-        exchange="coinbase",
-        symbol=f"{product.base_currency}/{product.quote_currency}",
-        native=product.id,
-        base=product.base_currency,
-        quote=product.quote_currency,
-        tick_size=product.quote_increment or None,
-        amount_step=product.base_increment or None,
-        contract_size=Decimal(1),
-        amount_unit=product.base_currency,
-        status=_status(product),
-    )
+def _request(verb: str, product: str, channels: Sequence[str]) -> Send:
+    request = {"type": verb, "product_ids": [product], "channels": channels}
+    return Send(msgspec.json.encode(request).decode())
 
 
-def _status(product: _RestProduct) -> str:
-    """The product's status, and where that is ``online``, what else keeps it from trading freely."""
-    if product.status != "online":
-        return product.status.lower()
-    for restriction in ("trading_disabled", "cancel_only", "post_only", "limit_only", "auction_mode"):
-        if getattr(product, restriction):
-            return restriction
-    return "trading"
+def _crossed(book: OrderBook) -> bool:
+    bids, asks = book.bids(1), book.asks(1)
+    return bool(bids and asks) and bids[0][0] >= asks[0][0]
 
 
-def _time(text: str) -> Nanos | None:
-    """An ISO time in UTC as nanoseconds; None for the year 1.
-
-    Raises:
-        WireError: it is no such time.
-    """
-    if text.startswith("0001-01-01T"):
-        return None
-    point, fraction, zone = text[19:20], text[20:-1], text[-1:]
-    if text[19:] != "Z" and not (point == "." and zone == "Z" and fraction.isascii() and fraction.isdigit()):
-        raise WireError(f"impossible time: {text[:40]}")
-    return _second(text[:19]) + int(fraction[:9].ljust(9, "0"))
-
-
-@lru_cache(maxsize=64)
-def _second(text: str) -> Nanos:
-    """A time without its fraction; a busy market tells the same one many times."""
-    try:
-        moment = datetime.fromisoformat(text + "+00:00")
-    except ValueError:
-        raise WireError(f"impossible time: {text[:40]}") from None
-    return _seconds(int(moment.timestamp()))
-
-
-def _seconds(count: int) -> Nanos:
-    """Seconds since 1970 as nanoseconds.
-
-    Raises:
-        WireError: they end outside the years 1970 to 2255.
-    """
-    if 0 <= count < 9_000_000_000:
-        return count * SECOND
-    raise WireError(f"impossible time: {count}")
+def _anew(product: str) -> list[Send]:
+    """Ask for a product's book from its beginning."""
+    return [_request(verb, product, [BOOK]) for verb in ("unsubscribe", "subscribe")]
