@@ -1,4 +1,4 @@
-"""Bitfinex where its transcript cannot say it: a recording, limits, many subscriptions, spelling."""
+"""Bitfinex where its transcript cannot say it: a recording, limits, many subscriptions, spelling, checksums."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Ack, Feed, Fetch, Retire, Send, Subscription
+from trioagg.exchanges import Ack, BookPlan, Feed, Fetch, Hole, Missed, Retire, Send, Subscription
+from trioagg.exchanges._bitfinex import checksum, spelled
+from trioagg.exchanges._books import PATIENCE
 from trioagg.exchanges.bitfinex import EARLY, Adapter
-from trioagg.model import Channel, Ticker, Trade
+from trioagg.model import Book, Channel, Level, Quote, Ticker, Trade
 
 ALL = tuple(Adapter.streamed)
 SUBSCRIBED = b'{"event":"subscribed","channel":"trades","chanId":1,"symbol":"tBTCUSD","pair":"BTCUSD"}'
@@ -59,16 +61,16 @@ def test_a_recording_is_read_digit_for_digit(captures: Path) -> None:
     with gzip.open(captures / "bitfinex-recording.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in map(json.loads, lines):
             out = adapter.digest([line["payload"].encode()], line["received"])
-            assert all(isinstance(item, Trade | Ticker | Ack) for item in out)
+            assert all(isinstance(item, Trade | Ticker | Ack | Book | Quote) for item in out)
             found += [told(item) for item in out if isinstance(item, Trade | Ticker)]
             real += expected(channels, json.loads(line["payload"], parse_float=Decimal))
 
-    assert sorted(map(repr, found)) == sorted(repr(spelled(row)) for row in real)
+    assert sorted(map(repr, found)) == sorted(repr(decimals(row)) for row in real)
     assert sum(row[0] == "trade" for row in real) == 210 and len(real) > 210
     assert {row[1] for row in found} >= {"IOTA/ETH", "MANA/BTC", "TESTBTC/TESTUSD"}
 
 
-def spelled(row: tuple[Any, ...]) -> tuple[Any, ...]:
+def decimals(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """Whole numbers come without a point: they are decimals too."""
     numbers = (3, 4) if row[0] == "trade" else (2, 3, 4, 5)
     return tuple(Decimal(value) if place in numbers else value for place, value in enumerate(row))
@@ -93,7 +95,7 @@ def test_many_subscriptions_are_split() -> None:
     parts = Adapter.connections(wanted(*symbols))
     topics = [[a.text for a in Adapter(Feed(part)).opened() if isinstance(a, Send)][1:] for part in parts]
 
-    assert [len(some) for some in topics] == [25, 25, 25, 20]
+    assert [len(some) for some in topics] == [25, 25, 25, 25, 25, 1]
     together = [text for some in topics for text in some]
     assert len(set(together)) == len(together)
     assert sum("deriv:tBTCF0:USTF0" in text for text in together) == sum("liq:global" in text for text in together) == 1
@@ -166,3 +168,84 @@ def test_spelling_by_rule(symbol: str, native: str) -> None:
 def test_what_cannot_be_spelled_stays(native: str) -> None:
     """What is no pair keeps its own spelling."""
     assert Adapter.unified(native) == native
+
+
+def levels(*pairs: str) -> list[Level]:
+    """``"3:1"`` as price 3, amount 1."""
+    return [(Decimal(price), Decimal(amount)) for price, amount in (pair.split(":") for pair in pairs)]
+
+
+@pytest.mark.parametrize(
+    ("bids", "asks", "found"),
+    [
+        (levels("6000:1", "5900:2"), levels("6100:3", "6200:4"), 1756193398),
+        (levels("7001.5:0.25", "7001:3", "7000:0.0000001"), levels("7002:1.50", "7003.1:0.1"), -661317983),
+        ([], [], 0),
+    ],
+)
+def test_a_checksum_takes_turns(bids: list[Level], asks: list[Level], found: int) -> None:
+    """Of a bid and an ask, as long as there are any; the documented algorithm's own results."""
+    assert checksum(bids, asks) == found
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        ("64210.0", "64210"),
+        ("6421E1", "64210"),
+        ("-0.10", "-0.1"),
+        ("0.000001", "0.000001"),
+        ("0.00000123", "0.00000123"),
+        ("9.9E-7", "9.9e-7"),
+        ("0.00000010", "1e-7"),
+        ("-2e-8", "-2e-8"),
+        ("1.234e-10", "1.234e-10"),
+    ],
+)
+def test_numbers_are_spelled_as_javascript_does(figure: str, text: str) -> None:
+    """No zeros at the end, and an exponent below a millionth only."""
+    assert spelled(Decimal(figure)) == text
+
+
+@pytest.mark.parametrize(("depth", "length"), [(1, "25"), (25, "25"), (26, "100"), (1000, "250")])
+def test_a_book_is_as_long_as_it_takes(depth: int, length: str) -> None:
+    """The shortest that holds the levels that are wanted, and those of the checksum."""
+    feed = Feed(wanted("BTC/USD", channels=(Channel.BOOK,)), book=BookPlan(levels=depth))
+
+    (request,) = [action.text for action in Adapter(feed).opened() if isinstance(action, Send)][1:]
+
+    assert json.loads(request)["len"] == length
+
+
+def test_a_wrong_book_is_left_once_and_again_when_nothing_came_of_it() -> None:
+    """It is told once that it is wrong; until the exchange says that the channel ended, it is asked to in its time."""
+    adapter = Adapter(Feed())
+    begun = b'{"event":"subscribed","channel":"book","chanId":7,"symbol":"tBTCUSD","prec":"P0"}'
+    adapter.digest([begun, b"[7,[[2,1,1],[3,1,-1]]]", b'[7,"cs",0]'], 0)
+
+    out = [item for at in (5, PATIENCE + 2, PATIENCE + 3) for item in adapter.digest([b'[7,"cs",0]'], at)]
+
+    assert out == [Send('{"event":"unsubscribe","chanId":7}')]
+
+
+def test_a_level_of_a_book_that_is_not_told_is_missed_by_the_checksum() -> None:
+    """Where the count of the frames does not show it, the checksum does, and the other books stand."""
+    adapter = Adapter(Feed())
+    begun = b'{"event":"subscribed","channel":"book","chanId":%d,"symbol":"t%bUSD","prec":"P0"}'
+    adapter.digest([begun % (7, b"BTC"), begun % (8, b"ETH"), b"[7,[[2,1,1],[3,1,-1]]]", b"[8,[[2,1,1],[3,1,-1]]]"], 0)
+    good = checksum(levels("2:1"), levels("3:1"))
+
+    out = adapter.digest([b'[7,"cs",%d]' % (good + 1), b'[8,"cs",%d]' % good, b"[8,[2,1,5]]"], 1)
+
+    assert [item.symbol for item in out if isinstance(item, Missed)] == ["BTC/USD"]
+    assert [item.bid_size for item in out if isinstance(item, Quote)] == [5]
+
+
+def test_what_is_missing_is_asked_for_with_both_ends() -> None:
+    """By whole milliseconds, since trades share one."""
+    hole = Hole("tDOGE:USD", None, None, 1_772_445_600_123_000_000, 1_772_445_601_456_000_001)
+
+    fetch = Adapter(Feed()).missing(hole)
+
+    query = "start=1772445600123&end=1772445601457&sort=1&limit=10000"
+    assert fetch.path == f"/v2/trades/tDOGE:USD/hist?{query}"
