@@ -14,7 +14,7 @@ from trioagg.errors import RateLimited
 from trioagg.exchanges import Ack, BookPlan, Feed, Fetch, Hole, Missed, Retire, Send, Subscription
 from trioagg.exchanges._bitfinex import checksum, spelled
 from trioagg.exchanges._books import PATIENCE
-from trioagg.exchanges.bitfinex import EARLY, Adapter
+from trioagg.exchanges.bitfinex import EARLY, HELD, Adapter
 from trioagg.model import Book, Channel, Level, Quote, Ticker, Trade
 
 ALL = tuple(Adapter.streamed)
@@ -239,6 +239,30 @@ def test_a_level_of_a_book_that_is_not_told_is_missed_by_the_checksum() -> None:
 
     assert [item.symbol for item in out if isinstance(item, Missed)] == ["BTC/USD"]
     assert [item.bid_size for item in out if isinstance(item, Quote)] == [5]
+
+
+def test_what_changed_together_is_told_together() -> None:
+    """Where checksums come, a book is told when one ends the changes, and not at all when it fails."""
+    adapter = Adapter(Feed())
+    begun = b'{"event":"subscribed","channel":"book","chanId":7,"symbol":"tBTCUSD","prec":"P0"}'
+    adapter.digest([b'{"event":"conf","status":"OK","flags":131072}', begun, b"[7,[[2,1,1],[4,1,-1]]]"], 0)
+    good = checksum(levels("3:1"), levels("5:1"))
+
+    assert adapter.digest([b"[7,[4,0,-1]]", b"[7,[3,1,1]]", b"[7,[5,1,-1]]", b"[7,[2,0,1]]"], 1) == []
+    (quote,) = adapter.digest([b'[7,"cs",%d]' % good], 5)
+    assert isinstance(quote, Quote) and (quote.bid, quote.ask) == (Decimal(3), Decimal(5))
+    assert [type(item) for item in adapter.digest([b"[7,[4,1,1]]", b'[7,"cs",%d]' % good], 6)] == [Missed, Send]
+
+
+def test_changes_without_their_checksum_do_not_pile_up() -> None:
+    """So many are told without it."""
+    adapter = Adapter(Feed())
+    begun = b'{"event":"subscribed","channel":"book","chanId":7,"symbol":"tBTCUSD","prec":"P0"}'
+    adapter.digest([b'{"event":"conf","status":"OK","flags":131072}', begun, b"[7,[[2,1,1],[4,1,-1]]]"], 0)
+
+    out = [adapter.digest([b"[7,[3,1,%d]]" % number], number) for number in range(1, HELD + 1)]
+
+    assert [len(some) for some in out] == [0] * (HELD - 1) + [1]
 
 
 def test_what_is_missing_is_asked_for_with_both_ends() -> None:

@@ -56,6 +56,7 @@ class Event(Struct):
     status: str = ""
     msg: str = ""
     code: int | None = None
+    flags: int = 0
 
 
 class _Frame(Struct, array_like=True):
@@ -115,7 +116,7 @@ class _Candle(Struct, array_like=True):
     volume: Decimal
 
 
-class _Level(Struct, array_like=True):
+class Row(Struct, array_like=True):
     """``count`` 0: it went; ``amount`` above zero: a bid."""
 
     price: Decimal
@@ -171,7 +172,7 @@ _frame = msgspec.json.Decoder(_Frame)
 _word = msgspec.json.Decoder(str)
 _trades = msgspec.json.Decoder(list[_Trade])
 _ticker = msgspec.json.Decoder(_Ticker)
-_levels = msgspec.json.Decoder(list[_Level])
+_levels = msgspec.json.Decoder(list[Row])
 _candles = msgspec.json.Decoder(list[_Candle])
 _rows = msgspec.json.Decoder(list[list[Raw]])
 _lists = msgspec.json.Decoder(tuple[list[str], list[str], list[tuple[str, str]]])
@@ -281,14 +282,18 @@ def parted(key: str) -> tuple[str, str]:
     return interval, native
 
 
-def levels(data: bytes) -> tuple[list[Level], list[Level]]:
-    """Bids and asks; 0 where one went."""
+def levels(data: bytes) -> list[Row]:
+    """The levels of a book that a frame tells."""
     rows = _levels.decode(many(data))
-    if not all(row.amount for row in rows):
-        raise WireError("a level of neither side")
-    sides = ([row for row in rows if row.amount > 0], [row for row in rows if row.amount < 0])
-    bids, asks = ([(row.price, abs(row.amount) if row.count else Decimal(0)) for row in side] for side in sides)
-    return bids, asks
+    for row in rows:
+        positive(row.price, row.amount.copy_abs())
+    return rows
+
+
+def sides(rows: Sequence[Row]) -> tuple[list[Level], list[Level]]:
+    """Bids and asks; 0 where one went."""
+    told = [(row.amount > 0, (row.price, abs(row.amount) if row.count else Decimal(0))) for row in rows]
+    return [level for bid, level in told if bid], [level for bid, level in told if not bid]
 
 
 def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:

@@ -10,8 +10,9 @@ Documentation: "General", "Public Channels: Ticker, Trades, Candles, Status", "S
 - Trade ids are shared by all markets, so they prove nothing. Instead every frame is numbered (``SEQ_ALL``): a jump
   means that frames were lost, and the connection is replaced. Frames tell when they were sent, too (``TIMESTAMP``).
 - The sizes in a ticker are sums over 25 levels: they are not stored.
-- A checksum over the best 25 levels of a book comes as a frame of its own, of the numbers as JavaScript writes them. A
-  level that falls out of the length subscribed to is told. A book that fails is left, and subscribed to again.
+- Each change of a level is a frame; one that falls out of the length subscribed to is told. A frame with a checksum of
+  the best 25 levels, of numbers as JavaScript writes them, ends what changed together: in between the book stood at no
+  time, so changes are held until then. A book that fails is left, and subscribed to again.
 - Candles are in the order open, close, high, low and have no end mark: one is closed once a later one has come.
 - ``UST`` is USDT, and a few other assets have house codes too; perpetuals are ``tBTCF0:USTF0``. ``TEST…`` is paper.
 - Asking too often shuts an address out for a minute, with ``ERR_RATE_LIMIT`` and no waiting time.
@@ -32,6 +33,7 @@ from trioagg.errors import WireError
 from trioagg.exchanges import (
     Ack,
     Action,
+    BookPlan,
     Connect,
     Exchange,
     Feed,
@@ -51,9 +53,11 @@ from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._records import Newest, asked
 from trioagg.model import CHANNELS, Channel, Event, Instrument, Nanos
 
-FLAGS = 32768 + 65536 + 131072  # TIMESTAMP, SEQ_ALL and OB_CHECKSUM
+OB_CHECKSUM = 131072
+FLAGS = 32768 + 65536 + OB_CHECKSUM  # TIMESTAMP and SEQ_ALL
 LENGTHS = (25, 100, 250)  # levels of a book, of which a checksum covers 25
 MILLI = 1_000_000  # ns
+HELD = 1000  # changes of a book that wait for their checksum, at most
 CROWD = 50  # markets beyond which everybody's tickers are asked for
 EARLY = 10_000  # trades whose confirmation is waited for, at most
 UNUSED = ("hb", "fte", "ftu")  # known and not collected
@@ -85,6 +89,7 @@ class Adapter(Exchange):
         super().__init__(feed)
         self._routes: dict[int, Route] = {}
         self._books: dict[int, str] = {}
+        self._checked = False
         self._length = next((length for length in LENGTHS if length >= feed.book.levels), LENGTHS[-1])
         self._number: int | None = None
         self._early: dict[int | str, None] = {}
@@ -170,7 +175,9 @@ class Adapter(Exchange):
                 interval, native = wire.parted(key)
                 return wire.candles((self.symbol(native), interval), body, at)
             case ["status", "deriv"]:
-                return [event for key, row in wire.keyed(body) for event in self._on_status(key, row, at)]
+                return [
+                    event for key, row in wire.keyed(body) for event in self._on_status(key, wire.Told(0, "", row), at)
+                ]
             case [head, *_] if head in UNUSED_PATHS:
                 return ()
         raise WireError("unknown REST path")
@@ -190,14 +197,15 @@ class Adapter(Exchange):
                 native = self._books.pop(told.number, None)
                 again = [] if native is None else [self._subscribe("book", native)]
                 return Ack(f"unsubscribed {told.number}"), *again
+            case "conf" if told.status == "OK":
+                self._checked = bool(told.flags & OB_CHECKSUM)
+                return (Ack("conf"),)
             case "conf":
-                return (Ack("conf"),) if told.status == "OK" else (Refused(f"conf: {told.msg[:200]} ({told.code})"),)
+                return (Refused(f"conf: {told.msg[:200]} ({told.code})"),)
             case "error":
                 return (Refused(f"{what or 'request'}: {told.msg[:200]} ({told.code})"),)
-            case "info":
+            case "info" | "pong":
                 return (Retire(ENDS[told.code]),) if told.code in ENDS else ()
-            case "pong":
-                return ()
         raise WireError(f"unknown message kind {told.event[:40]!r}")
 
     def _route(self, told: wire.Event) -> Route:
@@ -206,7 +214,7 @@ class Adapter(Exchange):
             case "status" if told.key == LIQUIDATIONS[1]:
                 return self._on_liquidations
             case "status" if told.key.startswith("deriv:"):
-                return partial(self._on_derivative, told.key.removeprefix("deriv:"))
+                return partial(self._on_status, told.key.removeprefix("deriv:"))
             case "status":
                 return self._unused
             case "candles":
@@ -230,7 +238,7 @@ class Adapter(Exchange):
         if told.prec != "P0":
             return self._unused
         self._books[told.number] = native
-        return partial(self._on_book, OrderBook("bitfinex", symbol, self.feed.book))
+        return partial(self._on_book, _Book("bitfinex", symbol, self.feed.book))
 
     def _data(self, told: wire.Told, at: Nanos) -> Sequence[Output]:
         if told.kind in UNUSED:
@@ -257,22 +265,47 @@ class Adapter(Exchange):
     def _on_candles(self, market: tuple[str, str], told: wire.Told, at: Nanos) -> Sequence[Output]:
         return self._newest.told(wire.candles(market, told.data, at))
 
-    def _on_book(self, book: OrderBook, told: wire.Told, at: Nanos) -> Sequence[Output]:
-        out: Sequence[Event | Missed] = _checked(book, told) if told.kind == "cs" else _changed(book, told, at)
+    def _on_book(self, book: _Book, told: wire.Told, at: Nanos) -> Sequence[Output]:
+        out = book.check(told, at) if told.kind == "cs" else book.take(told, at, checked=self._checked)
         if book.due(at):
             return *out, Send(f'{{"event":"unsubscribe","chanId":{told.channel}}}')
         return out
 
-    def _on_derivative(self, native: str, told: wire.Told, at: Nanos) -> Sequence[Output]:
-        return self._on_status(native, told.data, at)
-
-    def _on_status(self, native: str, data: bytes, at: Nanos) -> list[Output]:
-        events = wire.states(self.symbol(native), data, at)
+    def _on_status(self, native: str, told: wire.Told, at: Nanos) -> list[Output]:
+        events = wire.states(self.symbol(native), told.data, at)
         return [event for event in events if self.wants(event.symbol, CHANNELS[type(event)])]
 
     def _on_liquidations(self, told: wire.Told, at: Nanos) -> Sequence[Output]:
         rows = [(self.symbol(row.symbol), row) for row in wire.begun(told.data)]
         return [wire.liquidation(symbol, row, at) for symbol, row in rows if self.wants(symbol, Channel.LIQUIDATIONS)]
+
+
+class _Book(OrderBook):
+    """A book whose changes are told together, once they passed the checksum that ends them."""
+
+    def __init__(self, exchange: str, symbol: str, plan: BookPlan) -> None:
+        super().__init__(exchange, symbol, plan)
+        self._held: list[wire.Row] = []
+
+    def take(self, told: wire.Told, at: Nanos, *, checked: bool) -> Sequence[Event]:
+        """Take the whole book, which the first of many rows is, or changes; without checksums they are told at once."""
+        rows = wire.levels(told.data)
+        if not self.standing:
+            return self.replace(*wire.sides(rows), told.stamp, at) if wire.is_many(told.data) else ()
+        self._held += rows
+        return () if checked and len(self._held) < HELD else self._release(told.stamp, at)
+
+    def check(self, told: wire.Told, at: Nanos) -> Sequence[Event | Missed]:
+        """Take the checksum of everything before it."""
+        wanted, events = wire.number.decode(told.data), self._release(told.stamp, at)
+        if not self.standing or wire.checksum(self.bids(wire.CHECKED), self.asks(wire.CHECKED)) == wanted:
+            return events
+        self.fall()
+        return (Missed(self.symbol, Channel.BOOK, "the checksum of the order book is another"),)
+
+    def _release(self, stamp: Nanos | None, at: Nanos) -> Sequence[Event]:
+        rows, self._held = self._held, []
+        return self.change(*wire.sides(rows), stamp, at) if rows else ()
 
 
 def _topic(item: Subscription) -> Topic | None:
@@ -289,19 +322,3 @@ def _topic(item: Subscription) -> Topic | None:
 
 def _on_ticker(symbol: str, told: wire.Told, at: Nanos) -> Sequence[Output]:
     return (wire.ticker(symbol, told.data, told.stamp, at),)
-
-
-def _changed(book: OrderBook, told: wire.Told, at: Nanos) -> Sequence[Event]:
-    """The first of many rows are the whole book; later ones are changes that came together."""
-    bids, asks = wire.levels(told.data)
-    whole = wire.is_many(told.data) and not book.standing
-    return (book.replace if whole else book.change)(bids, asks, told.stamp, at)
-
-
-def _checked(book: OrderBook, told: wire.Told) -> Sequence[Missed]:
-    """The checksum is one of everything before it."""
-    bids, asks = book.bids(wire.CHECKED), book.asks(wire.CHECKED)
-    if not book.standing or wire.checksum(bids, asks) == wire.number.decode(told.data):
-        return ()
-    book.fall()
-    return (Missed(book.symbol, Channel.BOOK, "the checksum of the order book is another"),)
