@@ -13,9 +13,9 @@ import pytest
 from attrs import evolve
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Ack, Feed, Fetch, Send, Subscription
+from trioagg.exchanges import Ack, BookPlan, Feed, Fetch, Hole, Send, Subscription
 from trioagg.exchanges.bitstamp import Adapter
-from trioagg.model import Candle, Channel, OpenInterest, Quarantined, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Delta, Level, OpenInterest, Quarantined, Quote, Ticker, Trade
 
 SECOND = 1_000_000_000
 NOW = 1_772_445_660 * SECOND
@@ -39,6 +39,17 @@ def trade(native: str, amount: str) -> bytes:
     """One trade as the stream tells it."""
     row = {"id": 1, "type": 0, "price_str": "2.5", "amount_str": amount, "microtimestamp": "1772445600123456"}
     return json.dumps({"event": "trade", "channel": f"live_trades_{native}", "data": row}).encode()
+
+
+def book(native: str, bids: list[list[str]], asks: list[list[str]]) -> bytes:
+    """The best levels as the stream tells them."""
+    data = {"timestamp": "1772445600", "microtimestamp": "1772445600123456", "bids": bids, "asks": asks}
+    return json.dumps({"event": "data", "channel": f"order_book_{native}", "data": data}).encode()
+
+
+def level(price: str, amount: str) -> Level:
+    """One level."""
+    return Decimal(price), Decimal(amount)
 
 
 def recorded(captures: Path) -> Iterator[tuple[int, bytes]]:
@@ -120,6 +131,45 @@ def test_contracts_become_base_amounts() -> None:
     assert isinstance(perpetual, Trade) and (perpetual.symbol, perpetual.amount) == ("BTC/USD:USD", Decimal("0.003"))
     assert isinstance(spot, Trade) and str(spot.amount) == "3.0000"
     assert [item.amount for item in answer if isinstance(item, OpenInterest)] == [Decimal("0.007")]
+
+
+def test_contracts_in_a_book_become_base_amounts() -> None:
+    """As those of trades, exactly, in the first book and in what changes after it."""
+    adapter = Adapter(Feed(instruments=Adapter.instruments(Adapter.listing()[0], PERPETUAL)))
+    frames = [
+        book("btcusd-perp", [["1", "3.0000"]], [["2", "5"]]),
+        book("btcusd-perp", [["1", "4.0000"]], [["2", "5"]]),
+    ]
+
+    quotes = [item for item in adapter.digest(frames, NOW) if isinstance(item, Quote)]
+
+    assert [(item.symbol, item.bid_size, item.ask_size) for item in quotes] == [
+        ("BTC/USD:USD", Decimal("0.003"), Decimal("0.005")),
+        ("BTC/USD:USD", Decimal("0.004"), Decimal("0.005")),
+    ]
+
+
+def test_a_book_that_comes_whole_each_time_is_told_by_what_changed() -> None:
+    """The levels that are others, that came and that went; the best levels once a period."""
+    plan = BookPlan(period=60 * SECOND, kept=frozenset({"snapshots", "best", "deltas"}))
+    adapter = Adapter(evolve(feed("BTC/USD", channels=(Channel.BOOK,)), book=plan))
+    first = book("btcusd", [["3", "1"], ["2", "1"], ["1", "1"]], [["4", "1"]])
+    second = book("btcusd", [["2.5", "7"], ["2", "9"], ["1", "1.00"]], [["4", "1"]])
+
+    out = [adapter.digest([frame], NOW) for frame in (first, second)]
+
+    assert [[type(item) for item in some] for some in out] == [[Delta, Quote, Book], [Delta, Quote]]
+    (delta,) = [item for item in out[1] if isinstance(item, Delta)]
+    assert not delta.whole and delta.asks == ()
+    assert sorted(delta.bids) == [level("2", "9"), level("2.5", "7"), level("3", "0")]
+
+
+@pytest.mark.parametrize(("length", "window"), [(1, "hour"), (2_999, "hour"), (3_000, "day"), (80_000, "day")])
+def test_what_is_missing_is_asked_for_by_window(length: int, window: str) -> None:
+    """The hour for what is short, with room for the time until it is asked; else the day."""
+    hole = Hole("btcusd", None, None, NOW - length * SECOND, NOW)
+
+    assert Adapter(Feed()).missing(hole).path == f"/api/v2/transactions/btcusd/?time={window}"
 
 
 def test_many_tickers_come_in_one_request() -> None:
