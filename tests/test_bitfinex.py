@@ -16,6 +16,14 @@ from trioagg.exchanges._bitfinex import checksum, spelled
 from trioagg.exchanges._books import PATIENCE
 from trioagg.exchanges.bitfinex import EARLY, HELD, Adapter
 from trioagg.model import Book, Channel, Level, Quote, Ticker, Trade
+from trioagg.simulator import Hangup
+from trioagg.simulator.dialects.bitfinex import Dialect
+from trioagg.simulator.dialects.bitfinex.rows import js
+from trioagg.simulator.dialects.bitfinex.stream import BitfinexSession
+from trioagg.simulator.market import Market
+
+SECOND = 1_000_000_000
+NOON = 1_772_452_800 * SECOND
 
 ALL = tuple(Adapter.streamed)
 SUBSCRIBED = b'{"event":"subscribed","channel":"trades","chanId":1,"symbol":"tBTCUSD","pair":"BTCUSD"}'
@@ -273,3 +281,74 @@ def test_what_is_missing_is_asked_for_with_both_ends() -> None:
 
     query = "start=1772445600123&end=1772445601457&sort=1&limit=10000"
     assert fetch.path == f"/v2/trades/tDOGE:USD/hist?{query}"
+
+
+def session(*, rate: float = 0.0001) -> BitfinexSession:
+    """A connection to the built-in exchange, where little happens."""
+    market = Market(symbols=[f"A{number:02}/USD" for number in range(30)], rate=rate, lists=Dialect.lists)
+    found = Dialect(market).session("/ws/2")
+    assert found is not None
+    return found
+
+
+def asked(connection: BitfinexSession, **request: object) -> list[Any]:
+    """The replies to a request."""
+    return [json.loads(frame) for frame in connection.received(json.dumps(request), NOON)]
+
+
+def test_the_built_in_exchange_counts_every_frame_of_data() -> None:
+    """Snapshots and signs of life too, whatever channel they are of, but no answer; the time comes last."""
+    connection = session()
+    (conf,) = asked(connection, event="conf", flags=65536 + 32768)
+    begun = [asked(connection, event="subscribe", channel="trades", symbol=f"tA0{n}USD")[1] for n in (0, 1)]
+    greeting, *alive = [json.loads(frame) for frame in connection.frames(NOON, NOON + 15 * SECOND)]
+
+    assert (conf["status"], greeting["event"]) == ("OK", "info")
+    assert [frame[2:] for frame in begun] == [[1, NOON // 1_000_000], [2, NOON // 1_000_000]]
+    assert [frame[1:3] for frame in alive] == [["hb", 3], ["hb", 4]]
+    assert connection.frames(NOON + 15 * SECOND, NOON + 29 * SECOND) == []
+
+
+@pytest.mark.parametrize(
+    ("details", "code"),
+    [
+        ({"channel": "trades", "symbol": "tNOSUCH"}, 10300),
+        ({"channel": "candles", "key": "trade:4h:tA00USD"}, 10300),
+        ({"channel": "candles", "key": "trade"}, 10300),
+        ({"channel": "status", "key": "deriv:tNOSUCH"}, 10300),
+        ({"channel": "book", "symbol": "tA00USD", "len": "26"}, 10300),
+        ({"channel": "fog", "symbol": "tA00USD"}, 10302),
+        ({"channel": "trades", "symbol": "tA01USD"}, 10301),
+        ({"channel": "trades", "symbol": "tA29USD"}, 10305),
+    ],
+)
+def test_the_built_in_exchange_refuses_what_the_exchange_refuses(details: dict[str, str], code: int) -> None:
+    """By its numbers: what is not there, what is there already, and one channel too many."""
+    connection = session()
+    for number in range(25):
+        asked(connection, event="subscribe", channel="trades", symbol=f"tA{number:02}USD")
+
+    (answer,) = asked(connection, event="subscribe", **details)
+
+    assert (answer["event"], answer["code"]) == ("error", code)
+
+
+def test_the_built_in_exchange_closes_what_is_not_used() -> None:
+    """A minute after the last channel; one that ends and begins anew is no reason."""
+    connection = session()
+    connection.frames(NOON, NOON + 59 * SECOND)
+    (ack, _) = asked(connection, event="subscribe", channel="trades", symbol="tA00USD")
+    connection.frames(NOON + 59 * SECOND, NOON + 100 * SECOND)
+    asked(connection, event="unsubscribe", chanId=ack["chanId"])
+    connection.frames(NOON + 100 * SECOND, NOON + 160 * SECOND)
+
+    with pytest.raises(Hangup):
+        connection.frames(NOON + 160 * SECOND, NOON + 161 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("figure", "spelled"), [(0, b"0"), (-10_000_000, b"-0.1"), (100, b"0.000001"), (99, b"9.9e-7"), (-2, b"-2e-8")]
+)
+def test_the_built_in_exchange_writes_javascript_numbers(figure: int, spelled: bytes) -> None:
+    """From units of 1e-8."""
+    assert bytes(js(figure)) == spelled
