@@ -16,6 +16,9 @@ from trioagg.errors import RateLimited
 from trioagg.exchanges import Ack, BookPlan, Feed, Fetch, Hole, Send, Subscription
 from trioagg.exchanges.bitstamp import Adapter
 from trioagg.model import Book, Candle, Channel, Delta, Level, OpenInterest, Quarantined, Quote, Ticker, Trade
+from trioagg.simulator import Hangup
+from trioagg.simulator.dialects.bitstamp import CHANNELS, BitstampSession, Dialect
+from trioagg.simulator.market import Market
 
 SECOND = 1_000_000_000
 NOW = 1_772_445_660 * SECOND
@@ -226,3 +229,46 @@ def test_connections_hold_what_a_stream_can_bring() -> None:
         "funding_rate_btcusd-perp",
     ]
     assert Adapter.connections(feed("BTC/USD", channels=(Channel.FUNDING,)).subscriptions) == []
+
+
+def session() -> BitstampSession:
+    """A connection to the built-in exchange."""
+    found = Dialect(Market(symbols=["BTC/USD"], lists=Dialect.lists)).session("/")
+    assert found is not None
+    return found
+
+
+def asked(connection: BitstampSession, channel: str, event: str = "bts:subscribe") -> list[Any]:
+    """The replies to a request."""
+    request = json.dumps({"event": event, "data": {"channel": channel}})
+    return [json.loads(frame) for frame in connection.received(request, NOW)]
+
+
+@pytest.mark.parametrize("channel", ["live_trades_nosuch", "order_book_nosuch", "funding_rate_btcusd"])
+def test_the_built_in_exchange_acknowledges_what_is_not_there(channel: str) -> None:
+    """And says nothing more, as the exchange does."""
+    connection = session()
+
+    assert asked(connection, channel) == [{"event": "bts:subscription_succeeded", "channel": channel, "data": {}}]
+    assert connection.subscribed and connection.frames(NOW, NOW + 5 * SECOND) == []
+
+
+@pytest.mark.parametrize("channel", ["live_trades_BTCUSD", "fog_btcusd", ""])
+def test_the_built_in_exchange_refuses_what_is_no_channel(channel: str) -> None:
+    """Capitals too."""
+    (answer,) = asked(session(), channel)
+
+    assert answer["event"] == "bts:error" and answer["data"]["code"] is None
+
+
+def test_the_built_in_exchange_closes_at_one_channel_too_many_or_a_long_message() -> None:
+    """Without a word, and with the code for what is too big."""
+    connection = session()
+    for number in range(CHANNELS):
+        asked(connection, f"live_trades_a{number}")
+
+    with pytest.raises(Hangup):
+        asked(connection, "live_trades_btcusd")
+    with pytest.raises(Hangup) as closed:
+        asked(session(), "a" * 512)
+    assert closed.value.code == 1009
