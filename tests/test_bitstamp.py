@@ -13,9 +13,12 @@ import pytest
 from attrs import evolve
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Ack, Feed, Fetch, Send, Subscription
+from trioagg.exchanges import Ack, BookPlan, Feed, Fetch, Hole, Send, Subscription
 from trioagg.exchanges.bitstamp import Adapter
-from trioagg.model import Candle, Channel, OpenInterest, Quarantined, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Delta, Level, OpenInterest, Quarantined, Quote, Ticker, Trade
+from trioagg.simulator import Hangup
+from trioagg.simulator.dialects.bitstamp import CHANNELS, BitstampSession, Dialect
+from trioagg.simulator.market import Market
 
 SECOND = 1_000_000_000
 NOW = 1_772_445_660 * SECOND
@@ -39,6 +42,17 @@ def trade(native: str, amount: str) -> bytes:
     """One trade as the stream tells it."""
     row = {"id": 1, "type": 0, "price_str": "2.5", "amount_str": amount, "microtimestamp": "1772445600123456"}
     return json.dumps({"event": "trade", "channel": f"live_trades_{native}", "data": row}).encode()
+
+
+def book(native: str, bids: list[list[str]], asks: list[list[str]]) -> bytes:
+    """The best levels as the stream tells them."""
+    data = {"timestamp": "1772445600", "microtimestamp": "1772445600123456", "bids": bids, "asks": asks}
+    return json.dumps({"event": "data", "channel": f"order_book_{native}", "data": data}).encode()
+
+
+def level(price: str, amount: str) -> Level:
+    """One level."""
+    return Decimal(price), Decimal(amount)
 
 
 def recorded(captures: Path) -> Iterator[tuple[int, bytes]]:
@@ -122,6 +136,45 @@ def test_contracts_become_base_amounts() -> None:
     assert [item.amount for item in answer if isinstance(item, OpenInterest)] == [Decimal("0.007")]
 
 
+def test_contracts_in_a_book_become_base_amounts() -> None:
+    """As those of trades, exactly, in the first book and in what changes after it."""
+    adapter = Adapter(Feed(instruments=Adapter.instruments(Adapter.listing()[0], PERPETUAL)))
+    frames = [
+        book("btcusd-perp", [["1", "3.0000"]], [["2", "5"]]),
+        book("btcusd-perp", [["1", "4.0000"]], [["2", "5"]]),
+    ]
+
+    quotes = [item for item in adapter.digest(frames, NOW) if isinstance(item, Quote)]
+
+    assert [(item.symbol, item.bid_size, item.ask_size) for item in quotes] == [
+        ("BTC/USD:USD", Decimal("0.003"), Decimal("0.005")),
+        ("BTC/USD:USD", Decimal("0.004"), Decimal("0.005")),
+    ]
+
+
+def test_a_book_that_comes_whole_each_time_is_told_by_what_changed() -> None:
+    """The levels that are others, that came and that went; the best levels once a period."""
+    plan = BookPlan(period=60 * SECOND, kept=frozenset({"snapshots", "best", "deltas"}))
+    adapter = Adapter(evolve(feed("BTC/USD", channels=(Channel.BOOK,)), book=plan))
+    first = book("btcusd", [["3", "1"], ["2", "1"], ["1", "1"]], [["4", "1"]])
+    second = book("btcusd", [["2.5", "7"], ["2", "9"], ["1", "1.00"]], [["4", "1"]])
+
+    out = [adapter.digest([frame], NOW) for frame in (first, second)]
+
+    assert [[type(item) for item in some] for some in out] == [[Delta, Quote, Book], [Delta, Quote]]
+    (delta,) = [item for item in out[1] if isinstance(item, Delta)]
+    assert not delta.whole and delta.asks == ()
+    assert sorted(delta.bids) == [level("2", "9"), level("2.5", "7"), level("3", "0")]
+
+
+@pytest.mark.parametrize(("length", "window"), [(1, "hour"), (2_999, "hour"), (3_000, "day"), (80_000, "day")])
+def test_what_is_missing_is_asked_for_by_window(length: int, window: str) -> None:
+    """The hour for what is short, with room for the time until it is asked; else the day."""
+    hole = Hole("btcusd", None, None, NOW - length * SECOND, NOW)
+
+    assert Adapter(Feed()).missing(hole).path == f"/api/v2/transactions/btcusd/?time={window}"
+
+
 def test_many_tickers_come_in_one_request() -> None:
     """Beyond a few markets all are asked for at once, and only those that were asked for are taken."""
     few, many = feed("BTC/USD", "ETH/USD"), feed(*[f"A{number}/USD" for number in range(11)])
@@ -176,3 +229,46 @@ def test_connections_hold_what_a_stream_can_bring() -> None:
         "funding_rate_btcusd-perp",
     ]
     assert Adapter.connections(feed("BTC/USD", channels=(Channel.FUNDING,)).subscriptions) == []
+
+
+def session() -> BitstampSession:
+    """A connection to the built-in exchange."""
+    found = Dialect(Market(symbols=["BTC/USD"], lists=Dialect.lists)).session("/")
+    assert found is not None
+    return found
+
+
+def asked(connection: BitstampSession, channel: str, event: str = "bts:subscribe") -> list[Any]:
+    """The replies to a request."""
+    request = json.dumps({"event": event, "data": {"channel": channel}})
+    return [json.loads(frame) for frame in connection.received(request, NOW)]
+
+
+@pytest.mark.parametrize("channel", ["live_trades_nosuch", "order_book_nosuch", "funding_rate_btcusd"])
+def test_the_built_in_exchange_acknowledges_what_is_not_there(channel: str) -> None:
+    """And says nothing more, as the exchange does."""
+    connection = session()
+
+    assert asked(connection, channel) == [{"event": "bts:subscription_succeeded", "channel": channel, "data": {}}]
+    assert connection.subscribed and connection.frames(NOW, NOW + 5 * SECOND) == []
+
+
+@pytest.mark.parametrize("channel", ["live_trades_BTCUSD", "fog_btcusd", ""])
+def test_the_built_in_exchange_refuses_what_is_no_channel(channel: str) -> None:
+    """Capitals too."""
+    (answer,) = asked(session(), channel)
+
+    assert answer["event"] == "bts:error" and answer["data"]["code"] is None
+
+
+def test_the_built_in_exchange_closes_at_one_channel_too_many_or_a_long_message() -> None:
+    """Without a word, and with the code for what is too big."""
+    connection = session()
+    for number in range(CHANNELS):
+        asked(connection, f"live_trades_a{number}")
+
+    with pytest.raises(Hangup):
+        asked(connection, "live_trades_btcusd")
+    with pytest.raises(Hangup) as closed:
+        asked(session(), "a" * 512)
+    assert closed.value.code == 1009

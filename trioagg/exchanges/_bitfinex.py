@@ -1,19 +1,25 @@
-"""Bitfinex's wire: arrays of JSON numbers, and how it spells markets."""
+"""Bitfinex's wire: arrays of JSON numbers, how it spells markets, and the checksum of its books."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 
 import msgspec
+from attrs import evolve
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Instrument, Nanos, Side, Ticker, Trade
+from trioagg.exchanges._records import candle, spot
+from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
 
 SECOND = 1_000_000_000  # ns
 SILENCE = 60.0  # seconds for which an address is shut out that asked too often
+CHECKED = 25  # levels of a side that a checksum covers
+PLAIN = Decimal("1e-6")  # the smallest number that JavaScript writes without an exponent
 EPOCH_MS = 1_000_000_000_000  # a number behind a frame's data that is larger is a time, else it counts frames
 
 STEPS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "3h": 10800, "6h": 21600, "12h": 43200}
@@ -46,9 +52,11 @@ class Event(Struct):
     number: int = msgspec.field(default=0, name="chanId")
     symbol: str = ""
     key: str = ""
+    prec: str = ""
     status: str = ""
     msg: str = ""
     code: int | None = None
+    flags: int = 0
 
 
 class _Frame(Struct, array_like=True):
@@ -108,7 +116,15 @@ class _Candle(Struct, array_like=True):
     volume: Decimal
 
 
-class Status(Struct, array_like=True):
+class Row(Struct, array_like=True):
+    """``count`` 0: it went; ``amount`` above zero: a bid."""
+
+    price: Decimal
+    count: int
+    amount: Decimal
+
+
+class _Status(Struct, array_like=True):
     """A perpetual's state; what is not used is named by its place."""
 
     mts: int
@@ -149,13 +165,14 @@ class Forced(Struct, array_like=True):
 
 
 event = msgspec.json.Decoder(Event)
-statuses = msgspec.json.Decoder(list[Status])
-forced = msgspec.json.Decoder(list[Forced])
+number = msgspec.json.Decoder(int)
+_statuses = msgspec.json.Decoder(list[_Status])
+_forced = msgspec.json.Decoder(list[Forced])
 _frame = msgspec.json.Decoder(_Frame)
-_number = msgspec.json.Decoder(int)
 _word = msgspec.json.Decoder(str)
 _trades = msgspec.json.Decoder(list[_Trade])
 _ticker = msgspec.json.Decoder(_Ticker)
+_levels = msgspec.json.Decoder(list[Row])
 _candles = msgspec.json.Decoder(list[_Candle])
 _rows = msgspec.json.Decoder(list[list[Raw]])
 _lists = msgspec.json.Decoder(tuple[list[str], list[str], list[tuple[str, str]]])
@@ -177,11 +194,11 @@ def read(frame: bytes) -> Told:
         told, rest = Told(got.channel, kind, b""), (got.second, got.third)
     else:
         told, rest = Told(got.channel, kind, bytes(got.second)), (got.third, got.fourth)
-    for number in [_number.decode(raw) for raw in rest if raw]:
-        if number < EPOCH_MS:
-            told.number = number
+    for extra in [number.decode(raw) for raw in rest if raw]:
+        if extra < EPOCH_MS:
+            told.number = extra
         else:
-            told.stamp = nanos(number)
+            told.stamp = nanos(extra)
     return told
 
 
@@ -206,7 +223,12 @@ def check(body: bytes) -> None:
 
 def many(data: bytes) -> bytes:
     """Rows, where there may be a single one that is not wrapped."""
-    return data if data.lstrip()[1:].lstrip()[:1] in (b"[", b"]") else b"[%b]" % data
+    return data if is_many(data) else b"[%b]" % data
+
+
+def is_many(data: bytes) -> bool:
+    """Whether it is a list of rows, be it empty, and not a row."""
+    return data.lstrip()[1:].lstrip()[:1] in (b"[", b"]")
 
 
 def keyed(body: bytes) -> list[tuple[str, bytes]]:
@@ -233,29 +255,87 @@ def ticker(symbol: str, data: bytes, stamp: Nanos | None, at: Nanos) -> Ticker:
     return Ticker("bitfinex", symbol, t.bid, None, t.ask, None, t.last, t.volume, stamp, at)
 
 
-def candles(market: tuple[str, str], data: bytes, newest: Nanos, at: Nanos) -> list[Candle]:
+def candles(market: tuple[str, str], data: bytes, at: Nanos) -> list[Candle]:
     """Candles, oldest first: closed once another follows, or twice their time has passed.
 
     Args:
         market: symbol and interval, as the exchange spells it.
-        newest: when the newest candle that is known already began.
     """
     symbol, interval = market
     if interval not in STEPS:
         raise WireError(f"unknown interval {interval[:40]!r}")
     rows = sorted(_candles.decode(many(data)), key=lambda row: row.mts)
-    newest = max(newest, nanos(rows[-1].mts) if rows else 0)
-    spelled, ended = INTERVALS.get(interval, interval), at - 2 * STEPS[interval] * SECOND
-    return [
-        _candle(symbol, spelled, row, closed=nanos(row.mts) < newest or nanos(row.mts) <= ended, at=at) for row in rows
-    ]
+    ours, over = (symbol, INTERVALS.get(interval, interval)), at - 2 * STEPS[interval] * SECOND
+    return [_candle(ours, row, closed=row.mts < rows[-1].mts or nanos(row.mts) <= over, at=at) for row in rows]
 
 
-def _candle(symbol: str, interval: str, row: _Candle, *, closed: bool, at: Nanos) -> Candle:
+def _candle(market: tuple[str, str], row: _Candle, *, closed: bool, at: Nanos) -> Candle:
     prices = (row.open, row.high, row.low, row.close)
-    positive(*prices)
-    quantities(row.volume)
-    return Candle("bitfinex", symbol, interval, nanos(row.mts), *prices, row.volume, closed=closed, received=at)
+    return candle("bitfinex", market, nanos(row.mts), prices=prices, volume=row.volume, closed=closed, at=at)
+
+
+def parted(key: str) -> tuple[str, str]:
+    """``trade:1m:tDOGE:USD`` as its interval and its market."""
+    interval, _, native = key.removeprefix("trade:").partition(":")
+    if not native:
+        raise WireError(f"unknown key {key[:40]!r}")
+    return interval, native
+
+
+def levels(data: bytes) -> list[Row]:
+    """The levels of a book that a frame tells."""
+    rows = _levels.decode(many(data))
+    for row in rows:
+        positive(row.price, row.amount.copy_abs())
+    return rows
+
+
+def sides(rows: Sequence[Row]) -> tuple[list[Level], list[Level]]:
+    """Bids and asks; 0 where one went."""
+    told = [(row.amount > 0, (row.price, abs(row.amount) if row.count else Decimal(0))) for row in rows]
+    return [level for bid, level in told if bid], [level for bid, level in told if not bid]
+
+
+def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:
+    """CRC32, signed, over the best levels in turn, in JavaScript's spelling; amounts of asks are below zero."""
+    turns = zip_longest(bids, [(price, -amount) for price, amount in asks], fillvalue=())
+    figures = [spelled(figure) for levels in turns for level in levels for figure in level]
+    found = zlib.crc32(":".join(figures).encode())
+    return found - (found >> 31 << 32)
+
+
+def spelled(figure: Decimal) -> str:
+    """A number as JavaScript writes it: ``1e-7``, ``0.000001``, ``64210``."""
+    plain = figure.normalize()
+    return f"{plain:f}" if not plain or abs(plain) >= PLAIN else f"{plain:e}"
+
+
+def states(symbol: str, data: bytes, at: Nanos) -> list[Funding | OpenInterest]:
+    """What a perpetual's status tells of funding and open interest; a rate or an amount that is null is left out."""
+    out: list[Funding | OpenInterest] = []
+    for s in _statuses.decode(many(data)):
+        quantities(s.spot, s.mark, s.held, s.rate and s.rate.copy_abs())
+        stamp, due = nanos(s.mts), None if s.due is None else nanos(s.due)
+        if s.rate is not None:
+            out.append(Funding("bitfinex", symbol, s.rate, s.mark, s.spot, due, stamp, at))
+        if s.held is not None:
+            out.append(OpenInterest("bitfinex", symbol, s.held, stamp, at))
+    return out
+
+
+def begun(data: bytes) -> list[Forced]:
+    """The liquidations that began."""
+    return [row for row in _forced.decode(many(data)) if row.is_match == 0]
+
+
+def liquidation(symbol: str, row: Forced, at: Nanos) -> Liquidation:
+    """A liquidation, at the price at which the exchange took the position over."""
+    if row.price is None:
+        raise WireError("a liquidation without a price")
+    amount = row.amount.copy_abs()
+    positive(row.price, amount)
+    side: Side = "sell" if row.amount > 0 else "buy"
+    return Liquidation("bitfinex", symbol, side, row.price, amount, nanos(row.mts), at)
 
 
 def native(symbol: str) -> str:
@@ -289,24 +369,15 @@ def instruments(body: bytes) -> list[Instrument]:
         RateLimited, WireError, msgspec.DecodeError: the body is no list of them.
     """
     check(body)
-    spot, perpetuals, codes = _lists.decode(body)
+    pairs, perpetuals, codes = _lists.decode(body)
     known = {**CANONICAL, **dict(codes)}
-    pairs = [pair for pair in (*spot, *perpetuals) if not pair.startswith(PAPER)]
+    pairs = [pair for pair in (*pairs, *perpetuals) if not pair.startswith(PAPER)]
     symbols: Sequence[tuple[str, str]] = [(pair, unified(pair, known)) for pair in pairs]
     return [_instrument(pair, symbol) for pair, symbol in symbols if "/" in symbol]
 
 
 def _instrument(pair: str, symbol: str) -> Instrument:
     base, quote = symbol.partition(":")[0].split("/", 1)
-    return Instrument(
-        exchange="bitfinex",
-        symbol=symbol,
-        native=f"t{pair}",
-        base=base,
-        quote=quote,
-        tick_size=None,  # prices have five significant digits instead
-        amount_step=Decimal("1E-8"),
-        contract_size=Decimal(1),
-        amount_unit=base,
-        status="trading",
-    )
+    step, tick = Decimal("1E-8"), None  # prices have five significant digits instead
+    listed = spot("bitfinex", (base, quote), f"t{pair}", tick=tick, step=step, status="trading")
+    return evolve(listed, symbol=symbol)

@@ -10,6 +10,9 @@ Documentation: "General", "Public Channels: Ticker, Trades, Candles, Status", "S
 - Trade ids are shared by all markets, so they prove nothing. Instead every frame is numbered (``SEQ_ALL``): a jump
   means that frames were lost, and the connection is replaced. Frames tell when they were sent, too (``TIMESTAMP``).
 - The sizes in a ticker are sums over 25 levels: they are not stored.
+- Each change of a level is a frame; one that falls out of the length subscribed to is told. A frame with a checksum of
+  the best 25 levels, of numbers as JavaScript writes them, ends what changed together: in between the book stood at no
+  time, so changes are held until then. A book that fails is left, and subscribed to again.
 - Candles are in the order open, close, high, low and have no end mark: one is closed once a later one has come.
 - ``UST`` is USDT, and a few other assets have house codes too; perpetuals are ``tBTCF0:USTF0``. ``TEST…`` is paper.
 - Asking too often shuts an address out for a minute, with ``ERR_RATE_LIMIT`` and no waiting time.
@@ -22,20 +25,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
-from attrs import evolve
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
     Ack,
     Action,
+    BookPlan,
     Connect,
     Exchange,
     Feed,
     Fetch,
+    Hole,
     Limits,
+    Missed,
     Output,
     Proof,
     Refused,
@@ -44,18 +49,22 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _bitfinex as wire
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Side
+from trioagg.exchanges._books import OrderBook
+from trioagg.exchanges._records import Newest, asked
+from trioagg.model import CHANNELS, Channel, Event, Instrument, Nanos
 
-FLAGS = 32768 + 65536  # TIMESTAMP and SEQ_ALL
+OB_CHECKSUM = 131072
+FLAGS = 32768 + 65536 + OB_CHECKSUM  # TIMESTAMP and SEQ_ALL
+LENGTHS = (25, 100, 250)  # levels of a book, of which a checksum covers 25
+MILLI = 1_000_000  # ns
+HELD = 1000  # changes of a book that wait for their checksum, at most
 CROWD = 50  # markets beyond which everybody's tickers are asked for
 EARLY = 10_000  # trades whose confirmation is waited for, at most
-UNUSED = ("hb", "cs", "fte", "ftu")  # known and not collected
+UNUSED = ("hb", "fte", "ftu")  # known and not collected
 UNUSED_PATHS = ("conf", "platform", "book", "liquidations", "stats1", "rankings", "pulse", "calc")
 ENDS = {20051: "the exchange asked for a new connection", 20061: "the exchange's maintenance is over"}
 LIST = "/v2/conf/pub:list:pair:exchange,pub:list:pair:futures,pub:map:currency:sym"
 LIQUIDATIONS = ("status", "liq:global")
-KEYED = ("candles", "status")  # kinds whose subscription names a key instead of a symbol
 
 Topic = tuple[str, str]
 Route = Callable[[wire.Told, Nanos], Sequence[Output]]
@@ -67,27 +76,24 @@ class Adapter(Exchange):
     name = "bitfinex"
     rest_url = "https://api-pub.bitfinex.com"
     ws_url = "wss://api-pub.bitfinex.com"
-    streamed = frozenset(set(Channel) - {Channel.BOOK})
+    streamed = frozenset(Channel)
     polled = frozenset({Channel.TICKER})
     proofs: ClassVar[Mapping[Channel, Proof]] = {
-        Channel.TRADES: Proof.SEQUENCE,
-        Channel.TICKER: Proof.SEQUENCE,
+        **dict.fromkeys(Channel, Proof.SEQUENCE),
+        Channel.BOOK: Proof.CHECKSUM,
         Channel.CANDLES: Proof.OVERLAP,
-        Channel.FUNDING: Proof.SEQUENCE,
-        Channel.OPEN_INTEREST: Proof.SEQUENCE,
-        Channel.LIQUIDATIONS: Proof.SEQUENCE,
     }
     limits = Limits(streams=25, sends=5, weight=60, window=60, cooldown={429: wire.SILENCE})
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._symbols = {item.native: item.symbol for item in feed.subscriptions}
-        self._symbols |= {instrument.native: instrument.symbol for instrument in feed.instruments}
-        self._asked = {(item.channel, item.native) for item in feed.subscriptions}
         self._routes: dict[int, Route] = {}
+        self._books: dict[int, str] = {}
+        self._checked = False
+        self._length = next((length for length in LENGTHS if length >= feed.book.levels), LENGTHS[-1])
         self._number: int | None = None
         self._early: dict[int | str, None] = {}
-        self._newest: dict[tuple[str, str], Candle] = {}
+        self._newest = Newest()
 
     @classmethod
     def listing(cls) -> Sequence[Fetch]:
@@ -117,24 +123,31 @@ class Adapter(Exchange):
         return [[item for group in part for item in group] for part in parts]
 
     def polls(self) -> Iterable[Fetch]:
-        natives = [item.native for item in self.feed.subscriptions if item.channel is Channel.TICKER]
-        if natives:
-            asked = ",".join(natives) if len(natives) <= CROWD else "ALL"
-            yield Fetch(f"/v2/tickers?symbols={asked}", weight=2, every=self.feed.interval)
+        if natives := self.natives(Channel.TICKER):
+            whose = ",".join(natives) if len(natives) <= CROWD else "ALL"
+            yield Fetch(f"/v2/tickers?symbols={whose}", weight=2, every=self.feed.interval)
 
     def begin(self) -> Iterable[Action]:
         yield Connect("/ws/2")
 
     def opened(self) -> Iterable[Action]:
         yield Send(f'{{"event":"conf","flags":{FLAGS}}}')
-        for kind, whose in dict.fromkeys(topic for item in self.feed.subscriptions if (topic := _topic(item))):
-            market = {"key" if kind in KEYED else "symbol": self._spell(kind, whose)}
-            request = {"event": "subscribe", "channel": kind, **market}
-            yield Send(msgspec.json.encode(request).decode())
+        for topic in dict.fromkeys(topic for item in self.feed.subscriptions if (topic := _topic(item))):
+            yield self._subscribe(*topic)
 
-    def _spell(self, kind: str, whose: str) -> str:
-        candle = self.feed.candle
-        return f"trade:{wire.SPELLED.get(candle, candle)}:{whose}" if kind == "candles" else whose
+    def _subscribe(self, kind: str, whose: str) -> Send:
+        request = {"event": "subscribe", "channel": kind, **self._detail(kind, whose)}
+        return Send(msgspec.json.encode(request).decode())
+
+    def _detail(self, kind: str, whose: str) -> Mapping[str, str]:
+        match kind:
+            case "candles":
+                return {"key": f"trade:{wire.SPELLED.get(self.feed.candle, self.feed.candle)}:{whose}"}
+            case "status":
+                return {"key": whose}
+            case "book":
+                return {"symbol": whose, "prec": "P0", "freq": "F0", "len": str(self._length)}
+        return {"symbol": whose}
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         if frame.lstrip().startswith(b"{"):
@@ -149,31 +162,29 @@ class Adapter(Exchange):
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
         wire.check(body)
-        match unquote(urlsplit(fetch.path).path).removeprefix("/v2/").split("/"):
+        path, _ = asked(fetch)
+        match unquote(path).removeprefix("/v2/").split("/"):
             case ["tickers"]:
-                rows = [(native, row) for native, row in wire.keyed(body) if native.startswith("t")]
-                ours = [(native, row) for native, row in rows if self._wanted(native, Channel.TICKER)]
-                return [wire.ticker(self._symbol(native), row, None, at) for native, row in ours]
+                days = [wire.ticker(self.symbol(key), row, None, at) for key, row in wire.keyed(body) if key[:1] == "t"]
+                return [day for day in days if self.wants(day.symbol, Channel.TICKER)]
             case ["ticker", native]:
-                return [wire.ticker(self._symbol(native), body, None, at)]
+                return [wire.ticker(self.symbol(native), body, None, at)]
             case ["trades", native, "hist"]:
-                return wire.trades(self._symbol(native), body, at)
+                return wire.trades(self.symbol(native), body, at)
             case ["candles", key, "hist" | "last"]:
-                interval, native = _parted(key)
-                return wire.candles((self._symbol(native), interval), body, 0, at)
+                interval, native = wire.parted(key)
+                return wire.candles((self.symbol(native), interval), body, at)
             case ["status", "deriv"]:
-                return [event for key, row in wire.keyed(body) for event in self._on_status(key, row, at)]
+                return [
+                    event for key, row in wire.keyed(body) for event in self._on_status(key, wire.Told(0, "", row), at)
+                ]
             case [head, *_] if head in UNUSED_PATHS:
                 return ()
         raise WireError("unknown REST path")
 
-    def _symbol(self, native: str) -> str:
-        if native not in self._symbols:
-            self._symbols[native] = self.unified(native)
-        return self._symbols[native]
-
-    def _wanted(self, native: str, *channels: Channel) -> bool:
-        return not self._asked or any((channel, native) in self._asked for channel in channels)
+    def missing(self, hole: Hole) -> Fetch:
+        span = f"start={hole.since // MILLI}&end={-(-hole.until // MILLI)}"
+        return Fetch(f"/v2/trades/{hole.native}/hist?{span}&sort=1&limit=10000", weight=4)
 
     def _on_event(self, told: wire.Event) -> Sequence[Output]:
         what = f"{told.channel} {told.symbol or told.key}".strip()
@@ -183,44 +194,56 @@ class Adapter(Exchange):
                 return (Ack(what),)
             case "unsubscribed":
                 self._routes.pop(told.number, None)
-                return (Ack(f"unsubscribed {told.number}"),)
+                native = self._books.pop(told.number, None)
+                again = [] if native is None else [self._subscribe("book", native)]
+                return Ack(f"unsubscribed {told.number}"), *again
+            case "conf" if told.status == "OK":
+                self._checked = bool(told.flags & OB_CHECKSUM)
+                return (Ack("conf"),)
             case "conf":
-                return (Ack("conf"),) if told.status == "OK" else (Refused(f"conf: {told.msg[:200]} ({told.code})"),)
+                return (Refused(f"conf: {told.msg[:200]} ({told.code})"),)
             case "error":
                 return (Refused(f"{what or 'request'}: {told.msg[:200]} ({told.code})"),)
-            case "info":
+            case "info" | "pong":
                 return (Retire(ENDS[told.code]),) if told.code in ENDS else ()
-            case "pong":
-                return ()
         raise WireError(f"unknown message kind {told.event[:40]!r}")
 
     def _route(self, told: wire.Event) -> Route:
         """The route of a channel's frames; nowhere for one that nobody asked for."""
-        native = told.symbol
         match told.channel:
-            case "trades" if self._wanted(native, Channel.TRADES) and native.startswith("t"):
-                return partial(self._on_trades, self._symbol(native))
-            case "ticker" if self._wanted(native, Channel.TICKER) and native.startswith("t"):
-                return partial(_on_ticker, self._symbol(native))
-            case "candles":
-                return self._candle_route(told.key)
             case "status" if told.key == LIQUIDATIONS[1]:
                 return self._on_liquidations
             case "status" if told.key.startswith("deriv:"):
-                return partial(self._on_derivative, told.key.removeprefix("deriv:"))
-            case "trades" | "ticker" | "book" | "status":
+                return partial(self._on_status, told.key.removeprefix("deriv:"))
+            case "status":
                 return self._unused
+            case "candles":
+                interval, native = wire.parted(told.key)
+                return self._market_route(told, native, interval)
+            case "trades" | "ticker" | "book":
+                return self._market_route(told, told.symbol)
         raise WireError(f"unknown channel {told.channel[:40]!r}")
 
-    def _candle_route(self, key: str) -> Route:
-        interval, native = _parted(key)
-        ours = self._wanted(native, Channel.CANDLES) and native.startswith("t")
-        return partial(self._on_candles, (self._symbol(native), interval)) if ours else self._unused
+    def _market_route(self, told: wire.Event, native: str, interval: str = "") -> Route:
+        symbol = self.symbol(native)
+        if not native.startswith("t") or not self.wants(symbol, Channel(told.channel)):
+            return self._unused
+        match told.channel:
+            case "trades":
+                return partial(self._on_trades, symbol)
+            case "ticker":
+                return partial(_on_ticker, symbol)
+            case "candles":
+                return partial(self._on_candles, (symbol, interval))
+        if told.prec != "P0":
+            return self._unused
+        self._books[told.number] = native
+        return partial(self._on_book, _Book("bitfinex", symbol, self.feed.book))
 
     def _data(self, told: wire.Told, at: Nanos) -> Sequence[Output]:
         if told.kind in UNUSED:
             return ()
-        if told.kind not in ("", "te", "tu"):
+        if told.kind not in ("", "te", "tu", "cs"):
             raise WireError(f"unknown message kind {told.kind[:40]!r}")
         if told.channel not in self._routes:
             raise WireError(f"a channel that no answer told: {told.channel}"[:120])
@@ -240,64 +263,61 @@ class Adapter(Exchange):
         return trades
 
     def _on_candles(self, market: tuple[str, str], told: wire.Told, at: Nanos) -> Sequence[Output]:
-        """The newest state of each; the one that a newer one follows is told again, closed."""
-        before = self._newest.get(market)
-        candles = wire.candles(market, told.data, before.open_time if before else 0, at)
-        if not candles:
-            return ()
-        if before and candles[-1].open_time < before.open_time:
-            return candles
-        self._newest[market] = candles[-1]
-        ended = before is not None and before.open_time < candles[0].open_time
-        return [evolve(before, closed=True, received=at), *candles] if before and ended else candles
+        return self._newest.told(wire.candles(market, told.data, at))
 
-    def _on_derivative(self, native: str, told: wire.Told, at: Nanos) -> Sequence[Output]:
-        return self._on_status(native, told.data, at)
-
-    def _on_status(self, native: str, data: bytes, at: Nanos) -> list[Output]:
-        out: list[Output] = []
-        for s in wire.statuses.decode(wire.many(data)):
-            quantities(s.spot, s.mark, s.held, s.rate and s.rate.copy_abs())
-            symbol, stamp = self._symbol(native), nanos(s.mts)
-            if s.rate is not None and self._wanted(native, Channel.FUNDING):
-                due = None if s.due is None else nanos(s.due)
-                out.append(Funding("bitfinex", symbol, s.rate, s.mark, s.spot, due, stamp, at))
-            if s.held is not None and self._wanted(native, Channel.OPEN_INTEREST):
-                out.append(OpenInterest("bitfinex", symbol, s.held, stamp, at))
+    def _on_book(self, book: _Book, told: wire.Told, at: Nanos) -> Sequence[Output]:
+        out = book.check(told, at) if told.kind == "cs" else book.take(told, at, checked=self._checked)
+        if book.due(at):
+            return *out, Send(f'{{"event":"unsubscribe","chanId":{told.channel}}}')
         return out
 
-    def _on_liquidations(self, told: wire.Told, at: Nanos) -> Sequence[Output]:
-        rows = [row for row in wire.forced.decode(wire.many(told.data)) if row.is_match == 0]
-        ours = [row for row in rows if self._wanted(row.symbol, Channel.LIQUIDATIONS)]
-        return [self._liquidation(row, at) for row in ours]
+    def _on_status(self, native: str, told: wire.Told, at: Nanos) -> list[Output]:
+        events = wire.states(self.symbol(native), told.data, at)
+        return [event for event in events if self.wants(event.symbol, CHANNELS[type(event)])]
 
-    def _liquidation(self, row: wire.Forced, at: Nanos) -> Liquidation:
-        if row.price is None:
-            raise WireError("a liquidation without a price")
-        amount = row.amount.copy_abs()
-        positive(row.price, amount)
-        side: Side = "sell" if row.amount > 0 else "buy"
-        return Liquidation("bitfinex", self._symbol(row.symbol), side, row.price, amount, nanos(row.mts), at)
+    def _on_liquidations(self, told: wire.Told, at: Nanos) -> Sequence[Output]:
+        rows = [(self.symbol(row.symbol), row) for row in wire.begun(told.data)]
+        return [wire.liquidation(symbol, row, at) for symbol, row in rows if self.wants(symbol, Channel.LIQUIDATIONS)]
+
+
+class _Book(OrderBook):
+    """A book whose changes are told together, once they passed the checksum that ends them."""
+
+    def __init__(self, exchange: str, symbol: str, plan: BookPlan) -> None:
+        super().__init__(exchange, symbol, plan)
+        self._held: list[wire.Row] = []
+
+    def take(self, told: wire.Told, at: Nanos, *, checked: bool) -> Sequence[Event]:
+        """Take the whole book, which the first of many rows is, or changes; without checksums they are told at once."""
+        rows = wire.levels(told.data)
+        if not self.standing:
+            return self.replace(*wire.sides(rows), told.stamp, at) if wire.is_many(told.data) else ()
+        self._held += rows
+        return () if checked and len(self._held) < HELD else self._release(told.stamp, at)
+
+    def check(self, told: wire.Told, at: Nanos) -> Sequence[Event | Missed]:
+        """Take the checksum of everything before it."""
+        wanted, events = wire.number.decode(told.data), self._release(told.stamp, at)
+        if not self.standing or wire.checksum(self.bids(wire.CHECKED), self.asks(wire.CHECKED)) == wanted:
+            return events
+        self.fall()
+        return (Missed(self.symbol, Channel.BOOK, "the checksum of the order book is another"),)
+
+    def _release(self, stamp: Nanos | None, at: Nanos) -> Sequence[Event]:
+        rows, self._held = self._held, []
+        return self.change(*wire.sides(rows), stamp, at) if rows else ()
 
 
 def _topic(item: Subscription) -> Topic | None:
     """The topic of a subscription; None where its market lacks the channel."""
     match item.channel:
-        case Channel.TRADES | Channel.TICKER | Channel.CANDLES:
+        case Channel.TRADES | Channel.TICKER | Channel.BOOK | Channel.CANDLES:
             return item.channel.value, item.native
         case Channel.FUNDING | Channel.OPEN_INTEREST if item.native.endswith(wire.FUTURE):
             return "status", f"deriv:{item.native}"
         case Channel.LIQUIDATIONS:
             return LIQUIDATIONS
     return None
-
-
-def _parted(key: str) -> tuple[str, str]:
-    """``trade:1m:tDOGE:USD`` as its interval and its market."""
-    interval, _, native = key.removeprefix("trade:").partition(":")
-    if not native:
-        raise WireError(f"unknown key {key[:40]!r}")
-    return interval, native
 
 
 def _on_ticker(symbol: str, told: wire.Told, at: Nanos) -> Sequence[Output]:
