@@ -8,8 +8,20 @@ from decimal import Decimal
 import pytest
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Connect, Exchange, Feed, Fetch, Output, Send, Subscription, load
-from trioagg.model import Candle, Channel, OpenInterest, Quarantined, Ticker, Trade
+from trioagg.exchanges import (
+    BookPlan,
+    Connect,
+    Exchange,
+    Feed,
+    Fetch,
+    Hole,
+    Missed,
+    Output,
+    Send,
+    Subscription,
+    load,
+)
+from trioagg.model import Book, Candle, Channel, OpenInterest, Quarantined, Quote, Ticker, Trade
 
 CANDLE = (
     b'{"topic":"kline.1.BTCUSDT","data":[{"start":1760027400000,"end":1760027459999,"interval":"1","open":"2508.00",'
@@ -27,6 +39,15 @@ def trade(number: str) -> bytes:
     """A frame with a trade of that id."""
     deal = f'{{"i":"{number}","T":1760027412865,"p":"121578.5","v":"0.004","S":"Buy"}}'
     return f'{{"topic":"publicTrade.BTCUSDT","ts":1760027412868,"type":"snapshot","data":[{deal}]}}'.encode()
+
+
+def book(kind: str, number: int, bid: str = "1", *, ask: str = "1", native: str = "BTCUSDT") -> bytes:
+    """A frame with what stands at the bid of 9 and the ask of 11."""
+    sides = f'"b":[["9","{bid}"]],"a":[["11","{ask}"]]'
+    return (
+        f'{{"topic":"orderbook.50.{native}","type":"{kind}","ts":1760027412978,'
+        f'"data":{{"s":"{native}",{sides},"u":{number},"seq":1}},"cts":1760027412976}}'
+    ).encode()
 
 
 SPOT, LINEAR = trade("2290000000771204411"), trade("20f43950-d8dd-5b31-9112-a178eb6023af")
@@ -51,7 +72,6 @@ def everything(count: int) -> list[Subscription]:
         for number in range(count)
         for settled in ("", ":USDT")
         for channel in Channel
-        if channel is not Channel.BOOK
     ]
 
 
@@ -142,6 +162,77 @@ def test_only_what_was_asked_for_comes_of_a_topic_that_tells_more() -> None:
     one = adapter(Subscription("BTC/USDT:USDT", Channel.OPEN_INTEREST, "BTCUSDT"))
     out = one.digest([(TICKER % ("snapshot", WHOLE + ',"openInterest":"4","fundingRate":"0.1"')).encode()], at=0)
     assert [type(item) for item in out] == [OpenInterest]
+
+
+def books(*symbols: str) -> Exchange:
+    """An adapter of the books of some markets."""
+    kind = load("bybit")
+    return adapter(*(Subscription(symbol, Channel.BOOK, kind.native(symbol)) for symbol in symbols))
+
+
+@pytest.mark.parametrize(("levels", "depth"), [(1, 50), (50, 50), (51, 200), (201, 1000), (5000, 1000)])
+def test_a_book_is_as_deep_as_it_takes(levels: int, depth: int) -> None:
+    """The shallowest topic that holds the levels that are wanted, never the best prices' own."""
+    wanted = [Subscription("BTC/USDT", Channel.BOOK, "BTCUSDT")]
+    (sent,) = load("bybit")(Feed(wanted, book=BookPlan(levels=levels))).opened()
+    assert isinstance(sent, Send) and json.loads(sent.text)["args"] == [f"orderbook.{depth}.BTCUSDT"]
+
+
+@pytest.mark.parametrize("number", [1, 4, 5, 7])
+def test_a_change_that_is_not_the_next_begins_its_topic_anew(number: int) -> None:
+    """Forwards, backwards or the same again; the other markets of the connection go on, and it asks only once."""
+    one = books("BTC/USDT", "ETH/USDT")
+    one.digest([book("snapshot", 5), book("snapshot", 8, native="ETHUSDT")], at=0)
+
+    out = one.digest([book("delta", number, "2"), book("delta", number + 1, "3")], at=0)
+    other = one.digest([book("delta", 9, "2", native="ETHUSDT")], at=0)
+
+    assert [type(item) for item in out] == [Missed, Send, Send]
+    asked = [json.loads(item.text) for item in out if isinstance(item, Send)]
+    assert [(request["op"], request["args"]) for request in asked] == [
+        ("unsubscribe", ["orderbook.50.BTCUSDT"]),
+        ("subscribe", ["orderbook.50.BTCUSDT"]),
+    ]
+    assert [item.bid_size for item in other if isinstance(item, Quote)] == [Decimal(2)]
+
+
+def test_a_garbled_change_is_a_missing_one() -> None:
+    """Nothing of it is taken, and the change after it shows that."""
+    out = books("BTC/USDT").digest([book("snapshot", 5), book("delta", 6, "-1"), book("delta", 7)], at=0)
+    kinds = [type(item) for item in out]
+    assert kinds == [Quote, Book, Quarantined, Missed, Send, Send]
+    assert [(item.first, item.last) for item in out if isinstance(item, Missed)] == [(6, 6)]
+
+
+def test_a_restarted_service_counts_from_one() -> None:
+    """Its snapshot is followed, whatever was held before and whether the book stood or not."""
+    out = books("BTC/USDT").digest([book("snapshot", 5), book("snapshot", 1, "2"), book("delta", 2, "3")], at=0)
+    assert [item.bid_size for item in out if isinstance(item, Quote)] == [Decimal(1), Decimal(2), Decimal(3)]
+    broken = books("BTC/USDT").digest([book("snapshot", 5), book("delta", 9), book("snapshot", 1, "2")], at=0)
+    assert isinstance(broken[-1], Book) and broken[-1].bids == ((Decimal(9), Decimal(2)),)
+
+
+def test_books_of_the_products_keep_apart() -> None:
+    """A replay whose address tells the product takes every depth for a market of that one."""
+    other = book("snapshot", 5).replace(b"orderbook.50", b"orderbook.200")
+    replayed = load("bybit")(Feed(source="wss://stream.bybit.com/v5/public/linear")).digest([other], at=0)
+    assert {item.symbol for item in replayed if isinstance(item, Quote | Book)} == {"BTC/USDT:USDT"}
+
+
+@pytest.mark.parametrize(("symbol", "query"), [("BTC/USDT", "spot"), ("BTC/USDT:USDT", "linear")])
+def test_missing_trades_are_looked_for_among_the_newest(symbol: str, query: str) -> None:
+    """Of the connection's product, as many as there are; of neither where it is not clear."""
+    hole, listed = Hole("BTCUSDT", None, None, 1, 2), Subscription(symbol, Channel.TRADES, "BTCUSDT")
+    fetch = adapter(listed).missing(hole)
+    assert fetch and fetch.path.startswith(f"/v5/market/recent-trade?category={query}&symbol=BTCUSDT&limit=")
+    both = (Subscription(either, Channel.TRADES, "BTCUSDT") for either in ("BTC/USDT", "BTC/USDT:USDT"))
+    assert adapter(*both).missing(hole) is None and adapter().missing(hole) is None
+
+
+def test_the_time_is_told_to_the_nanosecond() -> None:
+    """By the answer to the request that the adapter names."""
+    body = b'{"retCode":0,"result":{"timeSecond":"1760027412","timeNano":"1760027412303123456"},"time":1760027412303}'
+    assert load("bybit").time(body) == 1760027412303123456
 
 
 @pytest.mark.parametrize(("code", "wait"), [(10006, 5), (10018, 600), (429, 10)])
