@@ -1,9 +1,11 @@
-"""Bybit: two products under one name, and what else the transcript cannot say."""
+"""Bybit: two products under one name, and what else the transcript cannot say; the built-in exchange's side of it."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,13 @@ from trioagg.exchanges import (
     load,
 )
 from trioagg.model import Book, Candle, Channel, OpenInterest, Quarantined, Quote, Ticker, Trade
+from trioagg.simulator import Hangup, Request, Session
+from trioagg.simulator.dialects.bybit import Dialect
+from trioagg.simulator.dialects.bybit.markets import frame as bounds
+from trioagg.simulator.market import Market
 
+NOON = 1_772_452_800_000_000_000
+SECOND = 1_000_000_000
 CANDLE = (
     b'{"topic":"kline.1.BTCUSDT","data":[{"start":1760027400000,"end":1760027459999,"interval":"1","open":"2508.00",'
     b'"close":"2511.11","high":"2512.00","low":"2507.50","volume":"1523.44","confirm":true}],"ts":1760027412889}'
@@ -260,3 +268,131 @@ def test_symbols_are_spelled_by_rule(symbol: str, native: str) -> None:
     kind = load("bybit")
     assert kind.native(symbol) == native
     assert kind.unified(native) == (symbol if native == "BTCPERP" else symbol.partition(":")[0])
+
+
+def far_end() -> Dialect:
+    """The built-in exchange."""
+    return Dialect(Market(symbols=["BTC/USDT", "BTC/USDT:USDT"], rate=100, lists=Dialect.lists))
+
+
+def connected(product: str) -> Session:
+    """A connection to one of its products."""
+    session = far_end().session(f"/v5/public/{product}")
+    assert session is not None
+    return session
+
+
+def said(session: Session, *, op: str = "subscribe", args: list[str] | None = None) -> list[dict[str, Any]]:
+    """The replies to a request."""
+    call = {"op": op, "req_id": "7", **({} if args is None else {"args": args})}
+    return [json.loads(frame) for frame in session.received(json.dumps(call), NOON)]
+
+
+def asked(path: str, **query: str) -> dict[str, Any]:
+    """An answer of the built-in exchange's REST."""
+    body: dict[str, Any] = json.loads(far_end().answer(Request("GET", f"/v5/market/{path}", query), NOON).body)
+    return body
+
+
+@pytest.mark.parametrize(
+    ("product", "args", "reason"),
+    [
+        ("spot", ["publicTrade.ETHUSDT", "publicTrade.NOPE"], "error:handler not found,topic:publicTrade.NOPE"),
+        ("spot", ["allLiquidation.BTCUSDT"], "error:handler not found,topic:allLiquidation.BTCUSDT"),
+        ("linear", ["orderbook.500.BTCUSDT"], "error:handler not found,topic:orderbook.500.BTCUSDT"),
+        ("linear", ["kline.7.BTCUSDT"], "error:handler not found,topic:kline.7.BTCUSDT"),
+        ("linear", ["kline.1.ETHUSDT", "tickers.BTCUSDT"], "error:already subscribed,topic:tickers.BTCUSDT"),
+        ("spot", [f"kline.{interval}.ETHUSDT" for interval in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720, "D")], "args"),
+    ],
+)
+def test_one_bad_topic_refuses_the_whole_request(product: str, args: list[str], reason: str) -> None:
+    """The good ones beside it are not subscribed to; spot takes ten topics at once."""
+    session = connected(product)
+    said(session, args=["tickers.BTCUSDT"])
+    (reply,) = said(session, args=args)
+    assert not reply["success"] and reply["ret_msg"].startswith(reason) and reply["req_id"] == "7"
+    topics = {json.loads(frame)["topic"] for frame in session.frames(NOON, NOON + 5 * SECOND)}
+    assert topics == {"tickers.BTCUSDT"}
+
+
+@pytest.mark.parametrize("product", ["spot", "linear"])
+def test_a_silent_client_is_hung_up_on(product: str) -> None:
+    """After ten minutes; a ping is a word, and is answered."""
+    session = connected(product)
+    assert [(reply["op"], reply["ret_msg"]) for reply in said(session, op="ping")] == [("ping", "pong")]
+    session.frames(NOON + 599 * SECOND, NOON + 600 * SECOND)
+    with pytest.raises(Hangup):
+        session.frames(NOON + 600 * SECOND, NOON + 601 * SECOND)
+
+
+def test_a_book_of_the_built_in_exchange_counts_its_messages() -> None:
+    """A snapshot on subscribing, each change the next number; a new subscription begins with a snapshot again."""
+    session, topic = connected("spot"), "orderbook.50.BTCUSDT"
+    told = said(session, args=[topic])[1:]
+    told += [json.loads(frame) for frame in session.frames(NOON, NOON + SECOND)]
+    numbers = [frame["data"]["u"] for frame in told]
+    assert [frame["type"] for frame in told] == ["snapshot"] + ["delta"] * (len(told) - 1)
+    assert len(numbers) > 10 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert said(session, op="unsubscribe", args=[topic])[0]["success"]
+    assert [frame.get("type") for frame in said(session, args=[topic])] == [None, "snapshot"]
+
+
+@pytest.mark.parametrize(("product", "symbol"), [("spot", "BTC/USDT"), ("linear", "BTC/USDT:USDT")])
+def test_faults_find_the_trade_in_a_frame(product: str, symbol: str) -> None:
+    """Its market, by the shape of its id, and its number."""
+    session = connected(product)
+    said(session, args=["publicTrade.BTCUSDT"])
+    found = [Dialect.trade(frame) for frame in session.frames(NOON, NOON + SECOND)]
+    numbers = [trade[1] for trade in found if trade and trade[0] == symbol]
+    assert len(numbers) > 10 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert far_end().source.before(symbol, NOON) == numbers[0]
+    assert Dialect.trade(b'{"topic":"tickers.BTCUSDT"}') is None
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
+def test_what_rest_still_has_of_a_hole_comes(symbol: str) -> None:
+    """The newest trades of the right product, the earliest first."""
+    one, end = adapter(Subscription(symbol, Channel.TRADES, "BTCUSDT")), far_end()
+    fetch = one.missing(Hole("BTCUSDT", None, None, NOON - 2 * SECOND, NOON - SECOND))
+    assert fetch is not None
+    query = dict(pair.split("=") for pair in fetch.path.partition("?")[2].split("&"))
+    out = one.answered(fetch, end.answer(Request("GET", fetch.path.partition("?")[0], query), NOON).body, NOON)
+    times = [item.timestamp or 0 for item in out if isinstance(item, Trade) and item.symbol == symbol]
+    assert len(times) == len(out) >= 60 and times == sorted(times) and times[0] < NOON - SECOND < times[-1]
+
+
+def test_the_built_in_exchange_refuses_as_bybit_does() -> None:
+    """Too many visits inside HTTP 200; a ban with HTTP 403; what is asked for wrongly with a code."""
+    end = far_end()
+    busy, ban = end.refusal(429, None, NOON), end.refusal(403, None, NOON)
+    with pytest.raises(RateLimited):
+        adapter().answered(Fetch("/v5/market/tickers?category=spot"), busy.body, NOON)
+    assert (busy.status, ban.status) == (200, 403) and b"access too frequent" in ban.body
+    for wrong in ({}, {"category": "spot", "symbol": "NOPE"}, {"category": "spot", "symbol": "BTCUSDT", "limit": "x"}):
+        assert asked("recent-trade", **wrong)["retCode"] == 10001
+    assert asked("instruments-info", category="option", baseCoin="BTC")["result"]["list"] == []
+
+
+def test_contracts_are_listed_page_by_page() -> None:
+    """Where a page is too small for all of them; the last one names no other."""
+    pages = [asked("instruments-info", category="linear", limit="7")["result"]]
+    while (cursor := pages[-1]["nextPageCursor"]) and len(pages) < 20:
+        pages.append(asked("instruments-info", category="linear", limit="7", cursor=cursor)["result"])
+    names = [row["symbol"] for page in pages for row in page["list"]]
+    whole = [row["symbol"] for row in asked("instruments-info", category="linear")["result"]["list"]]
+    assert names == whole and len(set(whole)) == len(whole) > 7 and {"BTCUSDT", "BTCPERP"} <= set(whole)
+
+
+@pytest.mark.parametrize(
+    ("interval", "opens", "ends"),
+    [
+        ("60", "2026-03-02T12:00:00Z", "2026-03-02T13:00:00Z"),
+        ("D", "2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z"),
+        ("W", "2026-03-02T00:00:00Z", "2026-03-09T00:00:00Z"),
+        ("M", "2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z"),
+    ],
+)
+def test_candles_lie_in_the_calendar(interval: str, opens: str, ends: str) -> None:
+    """Weeks begin on Mondays, months with their first day."""
+    stamps = [int(datetime.fromisoformat(word).timestamp()) * SECOND for word in (opens, ends)]
+    assert bounds(interval, NOON) == tuple(stamps)
