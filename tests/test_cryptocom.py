@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges import Feed, Fetch, Send, Subscription
+from trioagg.exchanges import BookPlan, Feed, Fetch, Hole, Missed, Output, Send, Subscription
 from trioagg.exchanges.cryptocom import Adapter
-from trioagg.model import Channel, Event, Instrument, OpenInterest, Ticker, Trade
+from trioagg.model import Book, Channel, Event, Instrument, OpenInterest, Quote, Ticker, Trade
 
 PERPETUAL = Instrument(
     exchange="cryptocom",
@@ -98,6 +98,76 @@ def test_amounts_are_contracts_times_the_size_that_the_list_told() -> None:
     trades = pushed(Adapter(Feed(instruments=[PERPETUAL])), "trade", row)
 
     assert [str(trade.amount) for trade in trades if isinstance(trade, Trade)] == ["123456789012345678901234567.891"]
+
+
+def book(kind: str, number: int, after: int = 0, *, native: str = "BTCUSD-PERP", bid: str = "1") -> bytes:
+    """A message of a book with what stands at the bid of 9 and the ask of 11."""
+    sides = {"bids": [["9", bid, "1"]], "asks": [["11", "7", "2"]]}
+    row = {**sides, "u": number} if kind == "book" else {"update": sides, "u": number, "pu": after}
+    named = {"instrument_name": native, "subscription": f"book.{native}.50", "channel": kind, "depth": 50}
+    return json.dumps({"code": 0, "result": {**named, "data": [{**row, "t": 5, "tt": 4, "cs": 1}]}}).encode()
+
+
+def bids(out: Sequence[Output]) -> list[Decimal | None]:
+    """What is told of the best bid's size."""
+    return [item.bid_size for item in out if isinstance(item, Quote)]
+
+
+def test_books_count_contracts_too() -> None:
+    """Levels are in the base currency, exactly."""
+    adapter = Adapter(Feed(instruments=[PERPETUAL]))
+    out = adapter.digest([book("book", 1, bid="12345678901234567890123456789.1")], 1)
+
+    assert [str(item.bids[0][1]) for item in out if isinstance(item, Book)] == ["123456789012345678901234567.891"]
+    assert bids(adapter.digest([book("book.update", 2, 1, bid="3")], 1)) == [Decimal("0.03")]
+
+
+@pytest.mark.parametrize(("levels", "depth"), [(1, 10), (10, 10), (11, 50), (400, 50)])
+def test_a_book_is_as_deep_as_it_takes(levels: int, depth: int) -> None:
+    """There are two depths that tell what changes; only a request that names a book asks for changes."""
+    wanted = Subscription("BTC/USDT", Channel.BOOK, "BTC_USDT")
+    (sent,) = Adapter(Feed([wanted], book=BookPlan(levels=levels))).opened()
+    assert isinstance(sent, Send)
+    params = json.loads(sent.text)["params"]
+    assert params["channels"] == [f"book.BTC_USDT.{depth}"]
+    assert params["book_subscription_type"] == "SNAPSHOT_AND_UPDATE"
+
+    (plain,) = Adapter(Feed(subscribed(Channel.TRADES))).opened()
+    assert isinstance(plain, Send) and json.loads(plain.text)["params"].keys() == {"channels"}
+
+
+@pytest.mark.parametrize("after", [0, 4, 6, 9])
+def test_a_change_that_follows_another_begins_its_channel_anew(after: int) -> None:
+    """Whatever its own number; it asks once, under numbers of their own, and the other books go on."""
+    adapter = Adapter(Feed([*subscribed(Channel.BOOK), *subscribed(Channel.BOOK, symbol="BTC/USDT")]))
+    list(adapter.opened())
+    adapter.digest([book("book", 5), book("book", 5, native="BTC_USDT")], 1)
+
+    out = adapter.digest([book("book.update", 10, after), book("book.update", 11, 10)], 1)
+    other = adapter.digest([book("book.update", 9, 5, native="BTC_USDT", bid="2")], 1)
+
+    assert [type(item) for item in out] == [Missed, Send, Send] and bids(other) == [Decimal(2)]
+    asked = [json.loads(item.text) for item in out if isinstance(item, Send)]
+    assert [(call["id"], call["method"]) for call in asked] == [(2, "unsubscribe"), (3, "subscribe")]
+    assert all(call["params"]["channels"] == ["book.BTCUSD-PERP.50"] for call in asked)
+
+
+def test_an_idle_book_stays_at_its_number() -> None:
+    """A message that changes nothing names the number of the one before it as its own."""
+    adapter = Adapter(Feed())
+    out = adapter.digest([book("book", 5), book("book.update", 5, 5), book("book.update", 8, 5, bid="2")], 1)
+    assert bids(out) == [Decimal(1), Decimal(2)]
+
+
+def test_missing_trades_are_asked_for_by_their_times() -> None:
+    """Those that share the first or the last time too, and no longer a time than the exchange allows."""
+    day = 86_400_000_000_000
+    path = "/exchange/v1/public/get-trades?instrument_name=BTC_USDT&count=150&"
+    short = Adapter(Feed()).missing(Hole("BTC_USDT", None, None, 20 * day, 20 * day + 5))
+    long = Adapter(Feed()).missing(Hole("BTC_USDT", None, None, 5 * day, 20 * day))
+
+    assert short.path == f"{path}start_ts={20 * day}&end_ts={20 * day + 1_000_005}"
+    assert long.path == f"{path}start_ts={13 * day + 1_000_000}&end_ts={20 * day + 1_000_000}"
 
 
 def test_haste_is_told_with_status_200() -> None:
