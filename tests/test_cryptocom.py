@@ -1,4 +1,7 @@
-"""What the transcript of Crypto.com cannot say: how much goes on one connection, who asked for what, haste."""
+"""What the transcript of Crypto.com cannot say: how much goes on one connection, who asked for what, haste, paging.
+
+And the built-in exchange's side of it: heartbeats, refusals, numbers of books.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,12 @@ from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import BookPlan, Feed, Fetch, Hole, Missed, Output, Send, Subscription
 from trioagg.exchanges.cryptocom import Adapter
 from trioagg.model import Book, Channel, Event, Instrument, OpenInterest, Quote, Ticker, Trade
+from trioagg.simulator import Hangup, Request, Session
+from trioagg.simulator.dialects.cryptocom import Dialect
+from trioagg.simulator.market import Market
 
+NOON = 1_772_452_800_000_000_000
+SECOND = 1_000_000_000
 PERPETUAL = Instrument(
     exchange="cryptocom",
     symbol="BTC/USD:USD",
@@ -179,3 +187,131 @@ def test_haste_is_told_with_status_200() -> None:
     assert limited.value.retry_after == 1
     with pytest.raises(WireError, match="Too many requests"):
         Adapter.instruments(Adapter.listing()[0], body)
+
+
+def far_end() -> Dialect:
+    """The built-in exchange."""
+    return Dialect(Market(symbols=["BTC/USDT", "BTC/USD:USD"], rate=100, lists=Dialect.lists))
+
+
+def connected() -> Session:
+    """A connection to it."""
+    session = far_end().session("/exchange/v1/market")
+    assert session is not None
+    return session
+
+
+def said(session: Session, method: str, *names: str, **params: object) -> list[dict[str, Any]]:
+    """The replies to a request."""
+    call = {"id": 7, "method": method, "params": {"channels": names, **params}}
+    return [json.loads(frame) for frame in session.received(json.dumps(call), NOON)]
+
+
+def test_a_client_that_leaves_heartbeats_unanswered_is_hung_up_on() -> None:
+    """At the third one; an answer under another number is none."""
+    session = connected()
+    beats = [frame for at in (30, 60, 90) for frame in session.frames(NOON + (at - 30) * SECOND, NOON + at * SECOND)]
+    session.received('{"id":1,"method":"public/respond-heartbeat"}', NOON)
+    assert [json.loads(frame)["method"] for frame in beats] == ["public/heartbeat"] * 2
+    with pytest.raises(Hangup):
+        session.frames(NOON + 90 * SECOND, NOON + 120 * SECOND)
+
+
+def test_our_answer_settles_a_heartbeat() -> None:
+    """Adapter and built-in exchange agree on it."""
+    session, adapter = connected(), Adapter(Feed())
+    answers = 0
+    for at in range(NOON, NOON + 300 * SECOND, 10 * SECOND):
+        for action in adapter.digest(session.frames(at, at + 10 * SECOND), at):
+            assert isinstance(action, Send)
+            session.received(action.text, at)
+            answers += 1
+    assert answers == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("trade.NOPE", 40003),
+        ("weather.BTC_USDT", 40003),
+        ("funding.BTC_USDT", 40003),
+        ("candlestick.3m.BTC_USDT", 40003),
+        ("book.BTC_USDT.20", 40003),
+        ("book.BTC_USDT.150", 40003),
+        ("book.BTC_USDT.10", 0),
+    ],
+)
+def test_a_bad_channel_is_refused_alone(name: str, code: int) -> None:
+    """By its name; the others of the request are subscribed to."""
+    replies = said(connected(), "subscribe", name, "mark.BTCUSD-PERP", book_subscription_type="SNAPSHOT_AND_UPDATE")
+    assert (replies[0]["code"], replies[0]["channel"]) == (code, name)
+    assert replies[-1]["id"] == 7 and replies[-1]["result"]["subscription"] == "mark.BTCUSD-PERP"
+
+
+def test_more_channels_than_fit_are_refused() -> None:
+    """The request that is too much, whole."""
+    session = connected()
+    (reply,) = said(session, "subscribe", *(f"trade.C{number}_USDT" for number in range(401)))
+    assert reply["code"] == 40107 and not session.subscribed
+
+
+@pytest.mark.parametrize("every", [10, 100])
+def test_changes_of_a_book_name_the_message_before(every: int) -> None:
+    """From the snapshot on; without asking for changes, whole books come instead."""
+    session, channel = connected(), "book.BTC_USDT.50"
+    asked = {"book_subscription_type": "SNAPSHOT_AND_UPDATE", "book_update_frequency": every}
+    _, first = said(session, "subscribe", channel, **asked)
+    told = [json.loads(frame)["result"] for frame in session.frames(NOON, NOON + 2 * SECOND)]
+    rows = [first["result"]["data"][0], *(result["data"][0] for result in told)]
+    assert {result["channel"] for result in told} == {"book.update"} and len(told) > 10
+    assert [row["pu"] for row in rows[1:]] == [row["u"] for row in rows[:-1]]
+
+    plain = connected()
+    said(plain, "subscribe", channel)
+    kinds = [json.loads(frame)["result"]["channel"] for frame in plain.frames(NOON, NOON + 2 * SECOND)]
+    assert kinds == ["book"] * 4
+
+
+def test_an_idle_book_of_the_built_in_exchange_says_so() -> None:
+    """Every 5 s, with a number that names itself."""
+    session = far_end().session("/exchange/v1/market")
+    assert session is not None
+    said(session, "subscribe", "book.ETH_USDT.10", book_subscription_type="SNAPSHOT_AND_UPDATE")
+    told = [json.loads(frame)["result"]["data"][0] for frame in session.frames(NOON, NOON + 30 * SECOND)]
+    idle = [row for row in told if row["u"] == row["pu"]]
+    assert idle and all(row["update"] == {"asks": [], "bids": []} for row in idle)
+
+
+def test_a_hole_is_filled_page_by_page() -> None:
+    """From its end: what came is taken off, and the rest asked for again, until everything is there."""
+    end, adapter = far_end(), Adapter(Feed())
+    first, last = (end.source.before("BTC/USDT", NOON - back * SECOND) for back in (30, 10))
+    edges = [next(iter(end.source.prints("BTC/USDT", number, number + 1)))[1] for number in (first - 1, last)]
+    found: dict[object, int] = {}
+    for _ in range(10):
+        fetch = adapter.missing(Hole("BTC_USDT", None, None, edges[0], min(found.values(), default=edges[1])))
+        path, _, query = fetch.path.partition("?")
+        answer = end.answer(Request("GET", path, dict(pair.split("=") for pair in query.split("&"))), NOON)
+        trades = [item for item in adapter.answered(fetch, answer.body, NOON) if isinstance(item, Trade)]
+        found |= {trade.trade_id: trade.timestamp or 0 for trade in trades}
+        if first - 1 in found:
+            break
+    assert found.keys() >= set(range(first - 1, last + 1)) and last - first > 300
+
+
+def test_the_built_in_exchange_refuses_as_cryptocom_does() -> None:
+    """With a code and HTTP 400, 404 or 429; and finds the trade in a frame."""
+    end = far_end()
+    for path, query, status in (
+        ("get-trades", {}, 400),
+        ("get-trades", {"instrument_name": "NOPE"}, 400),
+        ("get-book", {"instrument_name": "BTC_USDT", "depth": "200"}, 400),
+        ("get-novelty", {}, 404),
+    ):
+        assert end.answer(Request("GET", f"/exchange/v1/public/{path}", query), NOON).status == status
+    assert end.refusal(429, None, NOON).status == 429
+    session = connected()
+    said(session, "subscribe", "trade.BTCUSD-PERP")
+    found = [Dialect.trade(frame) for frame in session.frames(NOON, NOON + SECOND)]
+    before = end.source.before("BTC/USD:USD", NOON)
+    assert found == [("BTC/USD:USD", before + number) for number in range(len(found))] and len(found) > 10
