@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import msgspec
+from attrs import evolve
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from trioagg.errors import RateLimited, WireError
+from trioagg.exchanges import Feed, Missed, Send, Subscription
 from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._records import candle, known, spot
 from trioagg.model import (
     Candle,
+    Channel,
     Funding,
     Instrument,
     Level,
@@ -25,29 +29,45 @@ from trioagg.model import (
     TradeId,
 )
 
-Market = Literal["spot", "linear"]
-MARKETS: tuple[Market, ...] = ("spot", "linear")
+Row = TypeVar("Row")
+Product = str
+"""What a socket, and an answer of REST, is about."""
+PRODUCTS: tuple[Product, ...] = ("spot", "linear")
 
 SILENCE = {10006: 5.0, 10018: 600.0, 429: 10.0}  # retCode → seconds
 
-MINUTE = 60_000
-INTERVALS = {
-    "1": ("1m", MINUTE),
-    "3": ("3m", 3 * MINUTE),
-    "5": ("5m", 5 * MINUTE),
-    "15": ("15m", 15 * MINUTE),
-    "30": ("30m", 30 * MINUTE),
-    "60": ("1h", 60 * MINUTE),
-    "120": ("2h", 120 * MINUTE),
-    "240": ("4h", 240 * MINUTE),
-    "360": ("6h", 360 * MINUTE),
-    "720": ("12h", 720 * MINUTE),
-    "D": ("1d", 1440 * MINUTE),
-    "W": ("1w", 7 * 1440 * MINUTE),
-    "M": ("1M", 31 * 1440 * MINUTE),
+SPELLED = {"1m": "1", "3m": "3", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "2h": "120", "4h": "240"}
+SPELLED |= {"6h": "360", "12h": "720", "1d": "D", "1w": "W", "1M": "M"}
+INTERVALS = {theirs: ours for ours, theirs in SPELLED.items()}
+MINUTE, LONG = 60_000_000_000, {"D": 1440, "W": 7 * 1440, "M": 31 * 1440}  # minutes, at the most
+
+
+QUOTES = "USDT USDC USDE USD1 EUR BRL TRY BTC ETH MNT USD".split()
+"""For spelling a symbol that no instrument list told."""
+
+BEST = ("bid1_price", "bid1_size", "ask1_price", "ask1_size", "last_price", "volume24h")
+FUNDING = {"funding_rate", "next_funding_time", "mark_price", "index_price"}
+NEEDED = {"spot": {"last_price", "volume24h"}, "linear": {"last_price", "volume24h", "bid1_price", "ask1_price"}}
+"""What a whole ticker must have."""
+
+DEPTHS = (50, 200, 1000)
+BOOKS = {f"orderbook.{depth}": depth for depth in (*DEPTHS, 500)}  # 500: until 2025
+TOPICS: Mapping[Product, Mapping[Channel, Sequence[str]]] = {
+    "spot": {Channel.TICKER: ("orderbook.1", "tickers")},
+    "linear": {
+        **dict.fromkeys((Channel.TICKER, Channel.FUNDING, Channel.OPEN_INTEREST), ("tickers",)),
+        Channel.LIQUIDATIONS: ("allLiquidation",),
+    },
 }
-"""The exchange's spelling → ours, and how long at the most, ms."""
-SPELLED = {ours: theirs for theirs, (ours, _) in INTERVALS.items()}
+"""What the products do not have alike."""
+
+UNUSED = "orderbook liquidation lt kline_lt tickers_lt insurance adlAlert priceLimit system".split()
+"""Topics that are known and not collected; of ``orderbook`` those that no number names."""
+UNUSED_PATHS = (
+    "time instruments-info orderbook full_orderbook rpi_orderbook mark-price-kline index-price-kline "
+    "premium-index-price-kline funding/history open-interest historical-volatility insurance risk-limit "
+    "delivery-price new-delivery-price account-ratio index-price-components price-limit adlAlert"
+).split()
 
 
 class Frame(Struct):
@@ -74,11 +94,12 @@ class Deal(Struct):
     T: int
 
 
-class Top(Struct):
-    """``orderbook.1``."""
+class Book(Struct):
+    """``orderbook``: all of it, or what changed; ``u`` counts the messages of one topic."""
 
     b: list[Level]
     a: list[Level]
+    u: int
 
 
 class Fields(Struct, rename="camel"):
@@ -136,10 +157,16 @@ class Category(Struct):
     category: str = ""
 
 
-class RestTickers(Struct):
-    """``tickers``."""
+class Clock(Struct, rename="camel"):
+    """``time``; nanoseconds, as text."""
 
-    rows: list[Fields] = field(name="list")
+    time_nano: int
+
+
+class Rows(Struct, Generic[Row]):
+    """Most results; those of ``recent-trade`` begin with the newest."""
+
+    rows: list[Row] = field(name="list")
 
 
 class RestDeal(Struct, rename={"i": "execId", "p": "price", "v": "size", "S": "side", "T": "time"}):
@@ -151,12 +178,6 @@ class RestDeal(Struct, rename={"i": "execId", "p": "price", "v": "size", "S": "s
     v: Decimal
     S: Literal["Buy", "Sell"]
     T: int
-
-
-class RestDeals(Struct):
-    """``recent-trade``, the newest first."""
-
-    rows: list[RestDeal] = field(name="list")
 
 
 class RestBar(Struct, array_like=True):
@@ -203,40 +224,73 @@ class RestSymbol(Struct, rename="camel"):
     settle_coin: str = ""
 
 
-class RestSymbols(Struct):
-    """``instruments-info``."""
-
-    rows: list[RestSymbol] = field(name="list")
-
-
 frame = msgspec.json.Decoder(Frame)
 deals = msgspec.json.Decoder(list[Deal])
-top = msgspec.json.Decoder(Top)
+book = msgspec.json.Decoder(Book)
 fields = msgspec.json.Decoder(Fields)
 bars = msgspec.json.Decoder(list[Bar])
 forced = msgspec.json.Decoder(list[Forced])
 answer = msgspec.json.Decoder(Answer)
 category = msgspec.json.Decoder(Category)
-rest_tickers = msgspec.json.Decoder(RestTickers)
-rest_deals = msgspec.json.Decoder(RestDeals, strict=False)  # numbers come as text
+clock = msgspec.json.Decoder(Clock, strict=False)
+rest_tickers = msgspec.json.Decoder(Rows[Fields])
+rest_deals = msgspec.json.Decoder(Rows[RestDeal], strict=False)  # numbers come as text
 rest_bars = msgspec.json.Decoder(RestBars, strict=False)
-rest_symbols = msgspec.json.Decoder(RestSymbols)
+rest_symbols = msgspec.json.Decoder(Rows[RestSymbol])
 
 Told = dict[str, Decimal | None]
 Half = tuple[Decimal | None, Decimal | None]
 """One side of a quote: the price, and how much stands there."""
 
 
-def market_of(symbol: str) -> Market:
+def product(symbol: str) -> Product:
     """Which product a unified symbol is of."""
     return "linear" if ":" in symbol else "spot"
 
 
-def spelled(market: Market, symbol: str) -> str:
-    """The contract that is spelled as this spot market is."""
-    if market == "spot" or ":" in symbol or "/" not in symbol:
-        return symbol
-    return f"{symbol}:{symbol.partition('/')[2]}"
+def topics(wanted: Subscription, feed: Feed) -> list[tuple[Product, str]]:
+    """What to subscribe to; nothing where the product does not have it."""
+    depth = next((depth for depth in DEPTHS if depth >= feed.book.levels), DEPTHS[-1])
+    whose = product(wanted.symbol)
+    kinds: Mapping[Channel, Sequence[str]] = {
+        Channel.TRADES: ("publicTrade",),
+        Channel.BOOK: (f"orderbook.{depth}",),
+        Channel.CANDLES: (f"kline.{SPELLED[feed.candle]}",),
+        **TOPICS[whose],
+    }
+    return [(whose, f"{kind}.{wanted.native}") for kind in kinds.get(wanted.channel, ())]
+
+
+def request(number: str, operation: str, topic: str) -> Send:
+    """A request about one topic."""
+    return Send(msgspec.json.encode({"req_id": number, "op": operation, "args": [topic]}).decode())
+
+
+def missed(symbol: str, held: int, number: int) -> Missed:
+    """What a step that is not to the next number means; a step back names nothing."""
+    span = (held + 1, number - 1) if number > held else (None, None)
+    return Missed(symbol, Channel.BOOK, "changes of the order book are missing", *span)
+
+
+def native(symbol: str) -> str:
+    """The spelling by rule: ``BTCUSDT`` on both products, ``BTCPERP`` for the contract in USDC."""
+    pair, _, settled = symbol.upper().partition(":")
+    base, _, quote = pair.partition("/")
+    return f"{base}PERP" if settled == "USDC" else f"{base}{quote}"
+
+
+def unified(native: str) -> str:
+    """The spot market of a spelling, unless there is only a contract; ``native`` itself where unclear."""
+    if native.endswith("PERP") and native != "PERP":
+        return f"{native.removesuffix('PERP')}/USDC:USDC"
+    quote = next((asset for asset in QUOTES if native.endswith(asset) and native != asset), None)
+    return f"{native.removesuffix(quote)}/{quote}" if quote else native
+
+
+def spelled(whose: Product, symbol: str) -> str:
+    """The market of a product that is spelled as this spot market is."""
+    contract = whose == "linear" and "/" in symbol and ":" not in symbol
+    return f"{symbol}:{symbol.partition('/')[2]}" if contract else symbol
 
 
 def stamp(milliseconds: int | None) -> Nanos | None:
@@ -244,28 +298,20 @@ def stamp(milliseconds: int | None) -> Nanos | None:
     return None if milliseconds is None else nanos(milliseconds)
 
 
-def check(answer: Answer) -> None:
-    """Raise what a return code means.
+def answered(body: bytes) -> Answer:
+    """An answer that is no refusal.
 
     Raises:
         RateLimited: it asks for silence.
         WireError: it is another refusal.
     """
-    reason = f"{answer.ret_msg[:200]} ({answer.ret_code})"
-    if answer.ret_code in SILENCE:
-        raise RateLimited(reason, SILENCE[answer.ret_code])
-    raise WireError(reason)
-
-
-def interval(native: str) -> tuple[str, int]:
-    """Our spelling of an interval, and its length in ms.
-
-    Raises:
-        WireError: there is no such interval.
-    """
-    if native not in INTERVALS:
-        raise WireError(f"unknown interval {native[:10]!r}")
-    return INTERVALS[native]
+    told = answer.decode(body)
+    reason = f"{told.ret_msg[:200]} ({told.ret_code})"
+    if told.ret_code in SILENCE:
+        raise RateLimited(reason, SILENCE[told.ret_code])
+    if told.ret_code:
+        raise WireError(reason)
+    return told
 
 
 def trade_id(text: str) -> TradeId:
@@ -297,49 +343,42 @@ def best(levels: Sequence[Level], before: Half) -> Half:
 
 def numbers(fields: Fields) -> Told:
     """The fields that were sent; None for those that were sent empty."""
-    told: Told = {}
-    for name in Fields.__struct_fields__[1:]:
-        text = getattr(fields, name)
-        if text is not UNSET:
-            told[name] = number = Decimal(text) if text else None
-            quantities(abs(number) if number and name == "funding_rate" else number)
+    texts = {name: getattr(fields, name) for name in Fields.__struct_fields__[1:]}
+    told = {name: Decimal(text) if text else None for name, text in texts.items() if text is not UNSET}
+    quantities(*(abs(number) if number and name == "funding_rate" else number for name, number in told.items()))
     return told
 
 
 def ticker(symbol: str, known: Told, stamp: Nanos | None, at: Nanos) -> Ticker:
     """A ticker as far as its fields are known."""
-    bid, ask = (known.get("bid1_price"), known.get("bid1_size")), (known.get("ask1_price"), known.get("ask1_size"))
-    return Ticker("bybit", symbol, *bid, *ask, known.get("last_price"), known.get("volume24h"), stamp, at)
+    bid, bid_size, ask, ask_size, last, volume = map(known.get, BEST)
+    return Ticker("bybit", symbol, bid, bid_size, ask, ask_size, last, volume, stamp, at)
 
 
-def funding(symbol: str, known: Told, stamp: Nanos | None, at: Nanos) -> list[Funding]:
-    """None where there is no rate: a dated contract, or a change that came before the whole."""
-    rate, due = known.get("funding_rate"), known.get("next_funding_time")
-    if rate is None:
-        return []
-    mark, index = known.get("mark_price"), known.get("index_price")
-    return [Funding("bybit", symbol, rate, mark, index, nanos(int(due)) if due else None, stamp, at)]
+def events(
+    symbol: str, told: Told, known: Told, *, stamp: Nanos | None, at: Nanos
+) -> Iterator[Ticker | Funding | OpenInterest]:
+    """What a ticker means, as far as it ``told`` anything new of it; of what is held, one side.
 
-
-def interest(symbol: str, told: Told, stamp: Nanos | None, at: Nanos) -> list[OpenInterest]:
-    """One side of what is held; none where nothing was told."""
+    A dated contract has no funding, nor has a change that came before the whole.
+    """
+    if told.keys() & BEST:
+        yield ticker(symbol, known, stamp, at)
+    if told.keys() & FUNDING and (rate := known.get("funding_rate")) is not None:
+        due, prices = known.get("next_funding_time"), (known.get("mark_price"), known.get("index_price"))
+        yield Funding("bybit", symbol, rate, *prices, nanos(int(due)) if due else None, stamp, at)
     one, both = told.get("single_open_interest"), told.get("open_interest")
-    amount = one if one is not None else both and both * Decimal("0.5")
-    return [] if amount is None else [OpenInterest("bybit", symbol, amount, stamp, at)]
+    if (amount := one if one is not None else both and both * Decimal("0.5")) is not None:
+        yield OpenInterest("bybit", symbol, amount, stamp, at)
 
 
-def candle(symbol: str, interval: str, k: Bar | RestBar, *, closed: bool, at: Nanos) -> Candle:
-    """A candle, from either road."""
-    positive(k.open, k.high, k.low, k.close)
-    quantities(k.volume)
-    prices = (k.open, k.high, k.low, k.close, k.volume)
-    return Candle("bybit", symbol, interval, nanos(k.start), *prices, closed, at)
-
-
-def rest_candle(symbol: str, interval: tuple[str, int], k: RestBar, at: Nanos) -> Candle:
-    """A candle of REST, which closes when its time is over."""
-    name, length = interval
-    return candle(symbol, name, k, closed=nanos(k.start + length) <= at, at=at)
+def bar(symbol: str, spelled: str, k: Bar | RestBar, *, at: Nanos) -> Candle:
+    """A candle, from either road; one of REST closes when its time is over."""
+    market = symbol, known(spelled, INTERVALS, "interval")
+    opens, prices = nanos(k.start), (k.open, k.high, k.low, k.close)
+    over = opens + (LONG.get(spelled) or int(spelled)) * MINUTE <= at
+    closed = k.confirm if isinstance(k, Bar) else over
+    return candle("bybit", market, opens, prices=prices, volume=k.volume, closed=closed, at=at)
 
 
 def liquidation(symbol: str, forced: Forced, at: Nanos) -> Liquidation:
@@ -351,16 +390,7 @@ def liquidation(symbol: str, forced: Forced, at: Nanos) -> Liquidation:
 
 def instrument(item: RestSymbol) -> Instrument:
     """A spot market or a perpetual contract."""
-    pair = f"{item.base_coin}/{item.quote_coin}"
-    return Instrument(
-        exchange="bybit",
-        symbol=f"{pair}:{item.settle_coin}" if item.contract_type else pair,
-        native=item.symbol,
-        base=item.base_coin,
-        quote=item.quote_coin,
-        tick_size=item.price_filter.tick_size,
-        amount_step=item.lot_size_filter.base_precision or item.lot_size_filter.qty_step,
-        contract_size=Decimal(1),
-        amount_unit=item.base_coin,
-        status=item.status.lower(),
-    )
+    pair, lots = (item.base_coin, item.quote_coin), item.lot_size_filter
+    tick, step, status = item.price_filter.tick_size, lots.base_precision or lots.qty_step, item.status.lower()
+    market = spot("bybit", pair, item.symbol, tick=tick, step=step, status=status)
+    return evolve(market, symbol=f"{market.symbol}:{item.settle_coin}") if item.contract_type else market

@@ -1,16 +1,20 @@
-"""Crypto.com's wire: what its messages and answers look like, the decoders of each, and its names for things."""
+"""Crypto.com's wire: what its messages and answers look like, and its names for things."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
 import msgspec
+from attrs import evolve
 from msgspec import Raw, Struct
 
 from trioagg.errors import WireError
+from trioagg.exchanges import Feed, Send, Subscription
 from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
-from trioagg.model import Instrument, Nanos, TradeId
+from trioagg.exchanges._records import spot
+from trioagg.model import Channel, Instrument, Level, Nanos, TradeId
 
 LATEST = 9_000_000_000_000_000_000  # ns: the year 2255
 
@@ -20,7 +24,16 @@ INTERVALS = {frame: interval for interval, frame in FRAMES.items()}
 INTERVALS |= {"M1": "1m", "M5": "5m", "M15": "15m", "M30": "30m", "H1": "1h", "H4": "4h", "D1": "1d"}
 SECONDS = {"m": 60, "h": 3600, "d": 86400, "M": 31 * 86400}
 
-UNUSED = ("book", "book.update", "mark", "index", "settlement", "estimatedfunding", "otc_book")
+STREAMS = {
+    Channel.TRADES: "trade",
+    Channel.TICKER: "ticker",
+    Channel.FUNDING: "funding",
+    Channel.OPEN_INTEREST: "ticker",
+}
+OF_PERPETUALS = (Channel.FUNDING, Channel.OPEN_INTEREST)
+SHALLOW, DEEP = 10, 50  # levels of a side in a book that tells what changed
+
+UNUSED = ("mark", "index", "settlement", "estimatedfunding", "otc_book")
 """Channels that are known and not collected."""
 UNUSED_PATHS = ("get-book", "get-expired-settlement-price", "get-risk-parameters", "get-insurance")
 
@@ -33,6 +46,7 @@ class Result(Struct):
     subscription: str = ""
     instrument_name: str = ""
     interval: str = ""
+    depth: int | None = None
 
 
 class Frame(Struct):
@@ -73,6 +87,39 @@ class Tick(Struct):
     oi: Decimal | None = None
 
 
+class Row(Struct, array_like=True):
+    """What stands at a price, and of how many orders it is made; 0: nothing."""
+
+    price: Decimal
+    amount: Decimal
+    orders: str
+
+
+class Sides(Struct):
+    """Levels of a book."""
+
+    bids: list[Row]
+    asks: list[Row]
+
+
+class Whole(Sides):
+    """A book; ``tt``: when it changed last, ``t``: when it was told, ``u``: its number."""
+
+    t: int
+    tt: int | None = None
+    u: int | None = None
+
+
+class Update(Struct):
+    """What changed in a book since its number was ``pu``."""
+
+    update: Sides
+    t: int
+    u: int
+    pu: int
+    tt: int | None = None
+
+
 class Bar(Struct, rename={"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}):
     """A candle; ``t``: its first instant, ms."""
 
@@ -107,14 +154,54 @@ class Listed(Struct):
 frames = msgspec.json.Decoder(Frame, strict=False)
 deals = msgspec.json.Decoder(list[Deal], strict=False)
 ticks = msgspec.json.Decoder(list[Tick], strict=False)
+wholes = msgspec.json.Decoder(list[Whole], strict=False)
+updates = msgspec.json.Decoder(list[Update], strict=False)
 bars = msgspec.json.Decoder(list[Bar], strict=False)
 points = msgspec.json.Decoder(list[Point], strict=False)
 listed = msgspec.json.Decoder(list[Listed])
 
 
+def offered(wanted: Subscription) -> bool:
+    """Whether the market has such a channel: spot has no funding and no open interest."""
+    return ":" in wanted.symbol or wanted.channel not in OF_PERPETUALS
+
+
+def stream(wanted: Subscription, feed: Feed) -> str:
+    """The name of a channel of a market."""
+    if wanted.channel is Channel.BOOK:
+        return f"book.{wanted.native}.{SHALLOW if feed.book.levels <= SHALLOW else DEEP}"
+    return f"{STREAMS.get(wanted.channel) or f'candlestick.{FRAMES[feed.candle]}'}.{wanted.native}"
+
+
+def request(number: int, method: str, streams: Sequence[str]) -> Send:
+    """A request about channels; books are asked to tell what changes."""
+    params: Mapping[str, object] = {"channels": streams}
+    if method == "subscribe" and any(name.startswith("book.") for name in streams):
+        params = {**params, "book_subscription_type": "SNAPSHOT_AND_UPDATE", "book_update_frequency": 10}
+    return Send(msgspec.json.encode({"id": number, "method": method, "params": params}).decode())
+
+
+def result(told: Frame) -> Result:
+    """What an answer holds.
+
+    Raises:
+        WireError: it is a refusal, or holds nothing.
+    """
+    if told.code:
+        raise WireError(f"refused: {told.message[:200]} ({told.code})")
+    if told.result is None:
+        raise WireError("an answer without a result")
+    return told.result
+
+
 def sized(count: Decimal | None, size: Decimal) -> Decimal | None:
     """A number of contracts in the base currency."""
     return None if count is None else EXACT.multiply(count, size)
+
+
+def levels(rows: Sequence[Row], size: Decimal) -> list[Level]:
+    """One side of a book, in the base currency."""
+    return [(row.price, EXACT.multiply(row.amount, size)) for row in rows]
 
 
 def trade_id(deal: Deal) -> TradeId:
@@ -142,20 +229,17 @@ def stamp(deal: Deal) -> Nanos:
     return deal.tn
 
 
-def interval(frame: str) -> str:
-    """The unified spelling of a candle's length.
-
-    Raises:
-        WireError: there is no such length.
-    """
-    if frame not in INTERVALS:
-        raise WireError(f"unknown interval {frame[:40]!r}")
-    return INTERVALS[frame]
-
-
 def length(interval: str) -> Nanos:
     """How long a candle lasts, at most."""
     return int(interval[:-1]) * SECONDS[interval[-1]] * 1_000_000_000
+
+
+def native(symbol: str) -> str:
+    """The exchange's spelling by rule."""
+    pair, _, settled = symbol.partition(":")
+    if not settled:
+        return pair.replace("/", "_")
+    return pair.replace("/", "") + "-" + (settled.partition("-")[2] or "PERP")
 
 
 def unified(native: str) -> str:
@@ -178,18 +262,10 @@ def instruments(body: Raw) -> list[Instrument]:
 
 
 def _instrument(row: Listed) -> Instrument:
-    size, pair = row.contract_size or Decimal(1), f"{row.base_ccy}/{row.quote_ccy}"
+    size, tick = row.contract_size or Decimal(1), row.price_tick_size
     positive(size)
-    quantities(row.price_tick_size, row.qty_tick_size)
-    return Instrument(
-        exchange="cryptocom",
-        symbol=pair if row.inst_type == "CCY_PAIR" else f"{pair}:{row.quote_ccy}",
-        native=row.symbol,
-        base=row.base_ccy,
-        quote=row.quote_ccy,
-        tick_size=row.price_tick_size or None,
-        amount_step=sized(row.qty_tick_size, size) or None,
-        contract_size=size,
-        amount_unit=row.base_ccy,
-        status="trading" if row.tradable else "not tradable",
-    )
+    quantities(tick, row.qty_tick_size)
+    step, status = sized(row.qty_tick_size, size), "trading" if row.tradable else "not tradable"
+    market = spot("cryptocom", (row.base_ccy, row.quote_ccy), row.symbol, tick=tick, step=step, status=status)
+    contract = row.inst_type != "CCY_PAIR"
+    return evolve(market, symbol=f"{market.symbol}:{row.quote_ccy}" if contract else market.symbol, contract_size=size)

@@ -10,6 +10,8 @@ and "Rate Limit" of the V5 API.
   missed, and REST has the last 60 (spot) or 1,000 (linear) only.
 - Spot's ticker has no bid and ask: those are ``orderbook.1``, completed from the ticker's last price and volume.
   Linear's ticker has everything, funding and open interest too, in one snapshot and then what changed.
+- The other ``orderbook`` topics are a snapshot and then what changed, ``u`` one more each time. A snapshot at any time
+  takes the place of everything, as after the service's restart (``u`` is 1); any other step begins the topic anew.
 - One bad topic refuses the whole request, so each has a request of its own, which the answer names.
 - ``allLiquidation`` tells the side of the position: ``Buy`` was a long, which was closed by selling.
 - Open interest counts both sides; half of it is stored, as other exchanges count.
@@ -19,12 +21,9 @@ and "Rate Limit" of the V5 API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlsplit
-
-import msgspec
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
@@ -36,7 +35,9 @@ from trioagg.exchanges import (
     Feed,
     Fetch,
     Heartbeat,
+    Hole,
     Limits,
+    Missed,
     Output,
     Proof,
     Refused,
@@ -44,34 +45,14 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _bybit as wire
+from trioagg.exchanges._books import JoinedBook
+from trioagg.exchanges._bybit import PRODUCTS, Product
 from trioagg.exchanges._numbers import quantities
-from trioagg.model import Channel, Event, Instrument, Nanos, Ticker
+from trioagg.exchanges._records import asked
+from trioagg.model import CHANNELS, Channel, Instrument, Nanos, Ticker
 
-QUOTES = ("USDT", "USDC", "USDE", "USD1", "EUR", "BRL", "TRY", "BTC", "ETH", "MNT", "USD")
-FRESH = 300 * 1_000_000_000  # ns for which the last price and volume may stand beside a newer best bid and ask
+NEWEST = {"spot": 60, "linear": 1000}  # trades that REST still has
 ALREADY = "already subscribed"
-
-QUOTE = frozenset({"bid1_price", "bid1_size", "ask1_price", "ask1_size", "last_price", "volume24h"})
-FUNDING = frozenset({"funding_rate", "next_funding_time", "mark_price", "index_price"})
-INTEREST = frozenset({"open_interest", "single_open_interest"})
-NEEDED: dict[wire.Market, frozenset[str]] = {
-    "spot": frozenset({"last_price", "volume24h"}),
-    "linear": frozenset({"last_price", "volume24h", "bid1_price", "ask1_price"}),
-}
-"""What a whole ticker must have."""
-
-UNUSED = frozenset(
-    {"orderbook", "liquidation", "lt", "kline_lt", "tickers_lt", "insurance", "adlAlert", "priceLimit", "system"}
-)
-"""Topics that are known and not collected; of ``orderbook`` all but the first level."""
-UNUSED_PATHS = frozenset(
-    (
-        "time instruments-info orderbook full_orderbook rpi_orderbook mark-price-kline index-price-kline "
-        "premium-index-price-kline funding/history open-interest historical-volatility insurance risk-limit "
-        "delivery-price new-delivery-price account-ratio index-price-components price-limit adlAlert"
-    ).split()
-)
-
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
 
 
@@ -81,24 +62,14 @@ class Adapter(Exchange):
     name = "bybit"
     rest_url = "https://api.bybit.com"
     ws_url = "wss://stream.bybit.com"
-    streamed = frozenset(
-        {
-            Channel.TRADES,
-            Channel.TICKER,
-            Channel.CANDLES,
-            Channel.FUNDING,
-            Channel.OPEN_INTEREST,
-            Channel.LIQUIDATIONS,
-        }
-    )
+    streamed = frozenset(Channel)
     proofs: ClassVar[Mapping[Channel, Proof]] = {
+        **dict.fromkeys(Channel, Proof.NOTHING),
         Channel.TRADES: Proof.OVERLAP,
-        Channel.TICKER: Proof.NOTHING,
+        Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
-        Channel.FUNDING: Proof.NOTHING,
-        Channel.OPEN_INTEREST: Proof.NOTHING,
-        Channel.LIQUIDATIONS: Proof.NOTHING,
     }
+    clock = Fetch("/v5/market/time")
     # 250 subscriptions: two topics each at the most, and 21,000 characters of topics on one connection
     limits = Limits(streams=250, sends=20, weight=600, window=5, cooldown={429: 10.0, 403: 600.0})
     heartbeat = Heartbeat(20, '{"req_id":"beat","op":"ping"}')
@@ -106,17 +77,17 @@ class Adapter(Exchange):
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
         known: list[Instrument | Subscription] = [*feed.instruments, *feed.subscriptions]
-        self._symbols = {(wire.market_of(item.symbol), item.native): item.symbol for item in known}
-        self._wanted = {(item.symbol, item.channel) for item in feed.subscriptions}
-        self._asked: dict[str, list[wire.Market]] = {}
-        self._requests: dict[str, str] = {}
-        for item in feed.subscriptions:
-            for topic in self._topics(item):
-                self._ask(wire.market_of(item.symbol), topic)
-        self._told: set[wire.Market] = {market for market in wire.MARKETS if f"/{market}" in feed.source}
+        self._symbols = {(wire.product(item.symbol), item.native): item.symbol for item in known}
+        topics = dict.fromkeys(pair for item in feed.subscriptions for pair in wire.topics(item, feed))
+        self._requests = {f"{product}-{number}": topic for number, (product, topic) in enumerate(topics, 1)}
+        self._asked: dict[str, dict[Product, str]] = {}
+        for request, topic in self._requests.items():
+            self._asked.setdefault(topic, {})[request.partition("-")[0]] = request
+        self._told = {product for product in PRODUCTS if f"/{product}" in feed.source}
         self._routes: dict[str, Route] = {}
         self._tops: dict[str, tuple[wire.Half, wire.Half]] = {}
         self._tickers: dict[str, wire.Told] = {}
+        self._books: dict[tuple[str, str], JoinedBook] = {}
 
     @classmethod
     def listing(cls) -> Sequence[Fetch]:
@@ -125,46 +96,31 @@ class Adapter(Exchange):
 
     @classmethod
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
-        answer = wire.answer.decode(body)
-        if answer.ret_code:
-            raise WireError(f"{answer.ret_msg[:200]} ({answer.ret_code})")
-        category = wire.category.decode(answer.result).category
-        if category not in wire.MARKETS:
+        result = wire.answered(body).result
+        if (category := wire.category.decode(result).category) not in PRODUCTS:
             return []
-        listed = wire.rest_symbols.decode(answer.result).rows
-        return [
-            wire.instrument(item) for item in listed if category == "spot" or item.contract_type == "LinearPerpetual"
-        ]
+        listed = wire.rest_symbols.decode(result).rows
+        return [wire.instrument(row) for row in listed if category == "spot" or row.contract_type == "LinearPerpetual"]
 
     @classmethod
     def native(cls, symbol: str) -> str:
-        pair, _, settled = symbol.upper().partition(":")
-        base, _, quote = pair.partition("/")
-        return f"{base}PERP" if settled == "USDC" else f"{base}{quote}"
+        return wire.native(symbol)
 
     @classmethod
     def unified(cls, native: str) -> str:
-        """The spot market of that spelling, unless there is only a contract."""
-        if native.endswith("PERP") and native != "PERP":
-            return f"{native.removesuffix('PERP')}/USDC:USDC"
-        for asset in QUOTES:
-            if native.endswith(asset) and native != asset:
-                return f"{native.removesuffix(asset)}/{asset}"
-        return native
+        return wire.unified(native)
 
     @classmethod
     def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
-        kinds = [[item for item in subscriptions if wire.market_of(item.symbol) == market] for market in wire.MARKETS]
+        kinds = [[item for item in subscriptions if wire.product(item.symbol) == product] for product in PRODUCTS]
         return [some for items in kinds for some in super(Adapter, cls).connections(items)]
 
     def begin(self) -> Iterable[Action]:
-        for market in wire.MARKETS:
-            if any(market in markets for markets in self._asked.values()):
-                yield Connect(f"/v5/public/{market}")
+        wanted = {product for products in self._asked.values() for product in products}
+        return [Connect(f"/v5/public/{product}") for product in PRODUCTS if product in wanted]
 
     def opened(self) -> Iterable[Action]:
-        for number, topic in self._requests.items():
-            yield Send(msgspec.json.encode({"req_id": number, "op": "subscribe", "args": [topic]}).decode())
+        return [wire.request(number, "subscribe", topic) for number, topic in self._requests.items()]
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         told = wire.frame.decode(frame)
@@ -176,61 +132,61 @@ class Adapter(Exchange):
         raise WireError("unknown message kind")
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
-        answer = wire.answer.decode(body)
-        if answer.ret_code:
-            wire.check(answer)
-        path = urlsplit(fetch.path).path.removeprefix("/v5/market/")
-        if path in UNUSED_PATHS:
+        answer = wire.answered(body)
+        path, query = asked(fetch)
+        path = path.removeprefix("/v5/market/")
+        if path in wire.UNUSED_PATHS or (product := wire.category.decode(answer.result).category) not in PRODUCTS:
             return ()
-        category = wire.category.decode(answer.result).category
-        for market in wire.MARKETS:
-            if market == category:
-                return self._rest(path, market, answer, fetch=fetch, at=at)
-        return ()
+        match path:
+            case "tickers":
+                told = [(row.symbol, wire.numbers(row)) for row in wire.rest_tickers.decode(answer.result).rows]
+                rows = [(self._symbol(product, native), fields) for native, fields in told]
+                stamp = wire.stamp(answer.time)
+                return [event for row in rows for event in self._events(*row, row[1], stamp=stamp, at=at)]
+            case "recent-trade":
+                deals = wire.rest_deals.decode(answer.result).rows
+                return [wire.trade(self._symbol(product, deal.symbol), deal, at) for deal in reversed(deals)]
+            case "kline":
+                bars = wire.rest_bars.decode(answer.result)
+                symbol, interval = self._symbol(product, bars.symbol), query["interval"]
+                return [wire.bar(symbol, interval, k, at=at) for k in reversed(bars.rows)]
+        raise WireError("unknown REST path")
 
-    def _topics(self, subscription: Subscription) -> Sequence[str]:
-        native, spot = subscription.native, wire.market_of(subscription.symbol) == "spot"
-        match subscription.channel:
-            case Channel.TRADES:
-                return (f"publicTrade.{native}",)
-            case Channel.CANDLES:
-                return (f"kline.{wire.SPELLED[self.feed.candle]}.{native}",)
-            case Channel.TICKER if spot:
-                return f"orderbook.1.{native}", f"tickers.{native}"
-            case Channel.TICKER | Channel.FUNDING | Channel.OPEN_INTEREST if not spot:
-                return (f"tickers.{native}",)
-            case Channel.LIQUIDATIONS if not spot:
-                return (f"allLiquidation.{native}",)
-        return ()
+    def missing(self, hole: Hole) -> Fetch | None:
+        """The newest trades, which are all that is told; None also where both products have a market of that name."""
+        products: Collection[Product] = self._asked.get(f"publicTrade.{hole.native}", {})
+        products = products or [product for product in PRODUCTS if (product, hole.native) in self._symbols]
+        if len(products) != 1:
+            return None
+        (product,) = products
+        return Fetch(f"/v5/market/recent-trade?category={product}&symbol={hole.native}&limit={NEWEST[product]}")
 
-    def _ask(self, market: wire.Market, topic: str) -> None:
-        markets = self._asked.setdefault(topic, [])
-        if market not in markets:
-            markets.append(market)
-            self._requests[f"{market}-{len(self._requests) + 1}"] = topic
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return wire.clock.decode(wire.answered(body).result).time_nano
 
     def _route(self, topic: str) -> Route:
         """The route of a topic's frames, unless it is one that nobody asked for."""
         kind, _, native = topic.rpartition(".")
         routes = {
+            **dict.fromkeys(wire.BOOKS, self._on_book),
             "publicTrade": self._on_trades,
             "orderbook.1": self._on_top,
             "tickers": self._on_ticker,
             "kline": self._on_candles,
             "allLiquidation": self._on_liquidations,
         }
-        route = routes.get(kind) or routes.get(kind.partition(".")[0])
-        if not route and kind.partition(".")[0] not in UNUSED:
+        family = kind.partition(".")[0]
+        route = routes.get(kind) or routes.get(family)
+        if not route and family not in wire.UNUSED:
             raise WireError(f"unknown message kind {topic[:40]!r}")
         uninvited = self.feed.subscriptions and topic not in self._asked
         inverse = native.endswith("USD") and ("spot", native) not in self._symbols
-        self._routes[topic] = self._unused if not route or uninvited or inverse else partial(route, native)
+        self._routes[topic] = _unused if not route or uninvited or inverse else partial(route, native)
         return self._routes[topic]
 
     def _reply(self, told: wire.Frame) -> Sequence[Output]:
-        for market in wire.MARKETS:
-            if told.req_id.startswith(f"{market}-"):
-                self._told.add(market)
+        self._told |= {product for product in PRODUCTS if told.req_id.startswith(f"{product}-")}
         if told.op in ("ping", "pong"):
             return ()
         what = self._requests.get(told.req_id) or f"{told.op} {told.req_id[:40]}".strip()
@@ -238,128 +194,97 @@ class Adapter(Exchange):
             return (Ack(what),)
         return (Refused(f"{what}: {told.ret_msg[:200]}"),)
 
-    def _unused(self, told: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return ()
-
-    def _market_of(self, topic: str, native: str, hint: wire.Market | None) -> wire.Market:
+    def _product(self, topic: str, native: str, hint: Product | None = None) -> Product:
         """Which product a frame is of: the one subscribed to, the one that it shows, else what is known so far."""
-        asked = self._asked.get(topic, wire.MARKETS)
-        if len(asked) == 1:
-            return asked[0]
+        subscribed = self._asked.get(topic, {})
+        if len(subscribed) == 1:
+            return next(iter(subscribed))
         if hint:
             self._told.add(hint)
             return hint
-        known: set[wire.Market] = {market for market in wire.MARKETS if (market, native) in self._symbols}
-        for seen in (self._told, known):
-            if len(seen) == 1:
-                return next(iter(seen))
-            if seen:
-                raise WireError("spot or linear: the frame does not say")
-        return "linear" if ":" in self.unified(native) else "spot"
+        seen = self._told or {product for product in PRODUCTS if (product, native) in self._symbols}
+        if len(seen) > 1:
+            raise WireError("spot or linear: the frame does not say")
+        return next(iter(seen), wire.product(self.unified(native)))
 
-    def _symbol(self, market: wire.Market, native: str) -> str:
-        if (market, native) not in self._symbols:
-            self._symbols[market, native] = wire.spelled(market, self.unified(native))
-        return self._symbols[market, native]
+    def _symbol(self, product: Product, native: str) -> str:
+        if (product, native) not in self._symbols:
+            self._symbols[product, native] = wire.spelled(product, self.unified(native))
+        return self._symbols[product, native]
 
     def _on_trades(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
         trades = wire.deals.decode(told.data)
         if not trades:
             return ()
-        hint: wire.Market = "linear" if "-" in trades[0].i else "spot"
-        symbol = self._symbol(self._market_of(told.topic, native, hint), native)
-        return [wire.trade(symbol, trade, at) for trade in trades]
+        product = self._product(told.topic, native, "linear" if "-" in trades[0].i else "spot")
+        return [wire.trade(self._symbol(product, native), trade, at) for trade in trades]
 
     def _on_top(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
-        top = wire.top.decode(told.data)
-        for side in (top.b, top.a):
-            for level in side:
-                quantities(*level)
+        top = wire.book.decode(told.data)
+        quantities(*(number for level in (*top.b, *top.a) for number in level))
         stamp = wire.stamp(told.ts if told.cts is None else told.cts)
-        symbol = self._symbol(self._market_of(told.topic, native, None), native)
+        symbol = self._symbol(self._product(told.topic, native), native)
         nothing: wire.Half = (None, None)
         bid, ask = self._tops.get(symbol, (nothing, nothing)) if told.type == "delta" else (nothing, nothing)
         self._tops[symbol] = bid, ask = wire.best(top.b, bid), wire.best(top.a, ask)
-        day = self.feed.board.get(symbol)
-        last, volume = (day.last, day.volume) if day and at - day.at < FRESH else (None, None)
-        return (Ticker("bybit", symbol, *bid, *ask, last, volume, stamp, at),)
+        return (Ticker("bybit", symbol, *bid, *ask, *self.daily(symbol, at), stamp, at),)
 
-    def _on_ticker(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
-        fields = wire.numbers(wire.fields.decode(told.data))
-        linear = told.type == "delta" or any(name in fields for name in ("mark_price", "bid1_price", "open_interest"))
-        market = self._market_of(told.topic, native, "linear" if linear else "spot")
-        symbol, stamp = self._symbol(market, native), wire.stamp(told.ts)
-        if told.type != "delta" and not fields.keys() >= NEEDED[market]:
-            raise WireError(f"a ticker without {', '.join(sorted(NEEDED[market] - fields.keys()))}")
-        if market == "spot":
-            return self._on_day(symbol, fields, stamp, at=at)
-        known = fields if told.type != "delta" else self._tickers.get(symbol, {}) | fields
-        events = self._events(symbol, fields, known, stamp=stamp, at=at)
-        self._tickers[symbol] = known
+    def _on_book(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
+        levels, stamp = wire.book.decode(told.data), wire.stamp(told.ts if told.cts is None else told.cts)
+        product = self._product(told.topic, native)
+        book, missed = self._book(self._symbol(product, native), told.topic), list[Missed]()
+        change = told.type == "delta"
+        if change and book.standing and levels.u != book.held + 1:
+            missed = [wire.missed(book.symbol, book.held, levels.u)]
+            book.fall()
+        if change and not book.standing:
+            return [*missed, *(self._anew(product, told.topic) if book.due(at) else ())]
+        events = (book.change if change else book.replace)(levels.b, levels.a, stamp, at)
+        book.held = levels.u
         return events
 
-    def _on_day(self, symbol: str, told: wire.Told, stamp: Nanos | None, *, at: Nanos) -> Sequence[Output]:
-        """Spot's ticker: for the next quote, and a row of its own only where no quotes come."""
-        self._note(symbol, told, at)
-        return () if symbol in self._tops else (wire.ticker(symbol, told, stamp, at),)
+    def _book(self, symbol: str, topic: str) -> JoinedBook:
+        if (symbol, topic) not in self._books:
+            depth = wire.BOOKS[topic.rpartition(".")[0]]
+            self._books[symbol, topic] = JoinedBook("bybit", symbol, self.feed.book, depth=depth)
+        return self._books[symbol, topic]
 
-    def _note(self, symbol: str, known: wire.Told, at: Nanos) -> None:
-        last, volume = known.get("last_price"), known.get("volume24h")
-        if last is not None and volume is not None:
-            self.feed.board[symbol] = Daily(last, volume, at)
+    def _anew(self, product: Product, topic: str) -> list[Send]:
+        """Ask for a topic from its beginning, which is a snapshot."""
+        number = self._asked.get(topic, {}).get(product, product)
+        return [wire.request(number, operation, topic) for operation in ("unsubscribe", "subscribe")]
+
+    def _on_ticker(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
+        fields, change = wire.numbers(wire.fields.decode(told.data)), told.type == "delta"
+        linear = change or fields.keys() & {"mark_price", "bid1_price", "open_interest"}
+        product = self._product(told.topic, native, "linear" if linear else "spot")
+        symbol, stamp = self._symbol(product, native), wire.stamp(told.ts)
+        if not change and (lacking := wire.NEEDED[product] - fields.keys()):
+            raise WireError(f"a ticker without {', '.join(sorted(lacking))}")
+        known = self._tickers.get(symbol, {}) | fields if change else fields
+        events = self._events(symbol, fields, known, stamp=stamp, at=at)
+        self._tickers[symbol] = known
+        return () if product == "spot" and symbol in self._tops else events
 
     def _events(
         self, symbol: str, told: wire.Told, known: wire.Told, *, stamp: Nanos | None, at: Nanos
     ) -> Sequence[Output]:
-        """What a ticker tells, as far as it is collected and changed."""
-        events: list[Event] = []
-        if told.keys() & QUOTE and self._wants(symbol, Channel.TICKER):
-            self._note(symbol, known, at)
-            events.append(wire.ticker(symbol, known, stamp, at))
-        if told.keys() & FUNDING and self._wants(symbol, Channel.FUNDING):
-            events += wire.funding(symbol, known, stamp, at)
-        if told.keys() & INTEREST and self._wants(symbol, Channel.OPEN_INTEREST):
-            events += wire.interest(symbol, told, stamp, at)
-        return events
-
-    def _wants(self, symbol: str, channel: Channel) -> bool:
-        return not self._wanted or (symbol, channel) in self._wanted
+        """What a ticker tells, as far as it is collected and changed; the day's figures complete later quotes."""
+        last, volume = known.get("last_price"), known.get("volume24h")
+        if told.keys() & wire.BEST and last is not None and volume is not None:
+            self.feed.board[symbol] = Daily(last, volume, at)
+        events = wire.events(symbol, told, known, stamp=stamp, at=at)
+        return [event for event in events if self.wants(symbol, CHANNELS[type(event)])]
 
     def _on_candles(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
-        candles = wire.bars.decode(told.data)
-        symbol = self._symbol(self._market_of(told.topic, native, None), native)
-        return [wire.candle(symbol, wire.interval(k.interval)[0], k, closed=k.confirm, at=at) for k in candles]
+        bars = wire.bars.decode(told.data)
+        symbol = self._symbol(self._product(told.topic, native), native)
+        return [wire.bar(symbol, k.interval, k, at=at) for k in bars]
 
     def _on_liquidations(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
-        symbol = self._symbol(self._market_of(told.topic, native, "linear"), native)
+        symbol = self._symbol(self._product(told.topic, native, "linear"), native)
         return [wire.liquidation(symbol, forced, at) for forced in wire.forced.decode(told.data)]
 
-    def _rest(
-        self, path: str, market: wire.Market, answer: wire.Answer, *, fetch: Fetch, at: Nanos
-    ) -> Sequence[Output]:
-        match path:
-            case "tickers":
-                rows = wire.rest_tickers.decode(answer.result).rows
-                stamp = wire.stamp(answer.time)
-                return [event for row in rows for event in self._rest_ticker(market, row, stamp=stamp, at=at)]
-            case "recent-trade":
-                trades = wire.rest_deals.decode(answer.result).rows
-                return [wire.trade(self._symbol(market, trade.symbol), trade, at) for trade in reversed(trades)]
-            case "kline":
-                told = wire.rest_bars.decode(answer.result)
-                symbol, interval = self._symbol(market, told.symbol), wire.interval(_asked(fetch, "interval"))
-                return [wire.rest_candle(symbol, interval, k, at) for k in reversed(told.rows)]
-        raise WireError("unknown REST path")
 
-    def _rest_ticker(
-        self, market: wire.Market, row: wire.Fields, *, stamp: Nanos | None, at: Nanos
-    ) -> Sequence[Output]:
-        told = wire.numbers(row)
-        return self._events(self._symbol(market, row.symbol), told, told, stamp=stamp, at=at)
-
-
-def _asked(fetch: Fetch, key: str) -> str:
-    query = dict(parse_qsl(urlsplit(fetch.path).query))
-    if key not in query:
-        raise WireError(f"the request names no {key}")
-    return query[key]
+def _unused(*_: object) -> Sequence[Output]:
+    return ()

@@ -6,6 +6,8 @@ Documentation: "Websocket Market Data Subscriptions", "REST Market Data" and "Ra
   ``m``, or the unique ``d`` where no ``m`` is sent. Nothing counts them, so only REST's pages by time tell of a loss.
   The first frame replays recent trades.
 - ``ticker.NAME`` has everything of a ticker, and the open interest; REST's tickers lack the sizes.
+- ``book.NAME.50`` is a snapshot and then what changed; each change names by ``pu`` the number ``u`` of the message
+  before it, an idle one its own. Another one begins the channel anew. Of the checksum nobody told how it is made.
 - Candles have no mark of being closed: one is, once a later one has come. The first frame holds history.
 - ``funding.NAME`` is an hourly rate, charged each hour. Liquidations are not public.
 - Perpetuals quote USD and are settled in it: ``BTCUSD-PERP`` is ``BTC/USD:USD``. Dated futures are not listed.
@@ -19,8 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import count
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -32,32 +34,28 @@ from trioagg.exchanges import (
     Exchange,
     Feed,
     Fetch,
+    Hole,
     Limits,
+    Missed,
     Output,
     Proof,
     Refused,
     Retire,
     Send,
     Subscription,
-    _cryptocom,
 )
-from trioagg.exchanges._cryptocom import Bar, Deal, Frame, Result, sized
+from trioagg.exchanges import _cryptocom as wire
+from trioagg.exchanges._books import JoinedBook
+from trioagg.exchanges._cryptocom import Bar, Deal, Result, sized
 from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._records import Newest, asked, candle, known
 from trioagg.model import Candle, Channel, Funding, Instrument, Nanos, OpenInterest, Side, Ticker, Trade
 
 PER_MESSAGE = 100  # channels in one subscription
+PAGE, WINDOW = 150, 7 * 86_400_000_000_000  # trades in one answer, and the longest time that one may ask for
+MILLI = 1_000_000
 HASTE, PAUSE = 42901, 1.0  # the code, and seconds: limits are per second
-
-STREAMS = {
-    Channel.TRADES: "trade",
-    Channel.TICKER: "ticker",
-    Channel.FUNDING: "funding",
-    Channel.OPEN_INTEREST: "ticker",
-}
-OF_PERPETUALS = (Channel.FUNDING, Channel.OPEN_INTEREST)
-
-Market = tuple[str, Decimal]
-"""(unified symbol, size of a contract)."""
+ONE = Decimal(1)
 
 Route = Callable[[Result, Nanos], Sequence[Output]]
 
@@ -68,28 +66,30 @@ class Adapter(Exchange):
     name = "cryptocom"
     rest_url = "https://api.crypto.com"
     ws_url = "wss://stream.crypto.com"
-    streamed = frozenset({Channel.CANDLES, *STREAMS})
+    streamed = frozenset(Channel) - {Channel.LIQUIDATIONS}
     proofs: ClassVar[Mapping[Channel, Proof]] = {
-        **dict.fromkeys(STREAMS, Proof.NOTHING),
+        **dict.fromkeys(wire.STREAMS, Proof.NOTHING),
         Channel.TRADES: Proof.OVERLAP,
+        Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
     }
     limits = Limits(streams=400, sends=2, weight=100, window=1)
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._markets: dict[str, Market] = {item.native: (item.symbol, item.contract_size) for item in feed.instruments}
-        self._streams = dict.fromkeys(_stream(item, feed.candle) for item in feed.subscriptions if _offered(item))
-        self._whose = {
-            channel: {item.native for item in feed.subscriptions if item.channel is channel} for channel in Channel
-        }
-        self._open: dict[str, tuple[Bar, ...]] = {}
+        self._sizes = {item.native: item.contract_size for item in feed.instruments}
+        self._streams = dict.fromkeys(wire.stream(item, feed) for item in feed.subscriptions if wire.offered(item))
+        self._numbers = count(1)
+        self._newest = Newest()
+        self._books: dict[str, JoinedBook] = {}
         self._routes: dict[str, Route] = {
             "trade": self._on_trades,
             "ticker": self._on_tickers,
+            "book": self._on_books,
+            "book.update": self._on_updates,
             "candlestick": self._on_candles,
             "funding": self._on_funding,
-            **dict.fromkeys(_cryptocom.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, _unused),
         }
 
     @classmethod
@@ -98,34 +98,30 @@ class Adapter(Exchange):
 
     @classmethod
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
-        return _cryptocom.instruments(_result(_cryptocom.frames.decode(body)).data)
+        return wire.instruments(wire.result(wire.frames.decode(body)).data)
 
     @classmethod
     def native(cls, symbol: str) -> str:
-        pair, _, settled = symbol.partition(":")
-        if not settled:
-            return pair.replace("/", "_")
-        return pair.replace("/", "") + "-" + (settled.partition("-")[2] or "PERP")
+        return wire.native(symbol)
 
     @classmethod
     def unified(cls, native: str) -> str:
-        return _cryptocom.unified(native)
+        return wire.unified(native)
 
     @classmethod
     def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
-        return super().connections([item for item in subscriptions if _offered(item)])
+        return super().connections([item for item in subscriptions if wire.offered(item)])
 
     def begin(self) -> Iterable[Action]:
         yield Connect("/exchange/v1/market")
 
     def opened(self) -> Iterable[Action]:
         streams = list(self._streams)
-        for number, start in enumerate(range(0, len(streams), PER_MESSAGE), 1):
-            params = {"channels": streams[start : start + PER_MESSAGE]}
-            yield Send(msgspec.json.encode({"id": number, "method": "subscribe", "params": params}).decode())
+        for start in range(0, len(streams), PER_MESSAGE):
+            yield wire.request(next(self._numbers), "subscribe", streams[start : start + PER_MESSAGE])
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        told = _cryptocom.frames.decode(frame)
+        told = wire.frames.decode(frame)
         if told.code or told.result is None:
             return _reply(told)
         result = told.result
@@ -136,101 +132,113 @@ class Adapter(Exchange):
         return route(result, at)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
-        url = urlsplit(fetch.path)
-        told = _cryptocom.frames.decode(body)
+        path, query = asked(fetch)
+        told = wire.frames.decode(body)
         if told.code == HASTE:
             raise RateLimited(f"{told.message[:200]} ({told.code})", PAUSE)
-        path = url.path.removeprefix("/exchange/v1/public/")
-        query = dict(parse_qsl(url.query))
-        match path:
+        match path.removeprefix("/exchange/v1/public/"):
             case "get-trades":
-                return self._on_trades(_result(told), at)
+                return self._on_trades(wire.result(told), at)
             case "get-tickers":
-                return self._on_tickers(_result(told), at)
+                return self._on_tickers(wire.result(told), at)
             case "get-candlestick":
-                return self._rest_candles(_result(told), at)
+                return self._rest_candles(wire.result(told), at)
             case "get-valuations" if query.get("valuation_type") == "funding_rate":
-                return self._on_funding(_result(told), at)
-            case _ if path == "get-valuations" or path in _cryptocom.UNUSED_PATHS:
+                return self._on_funding(wire.result(told), at)
+            case path if path == "get-valuations" or path in wire.UNUSED_PATHS:
                 return ()
         raise WireError("unknown REST path")
 
-    def _market(self, native: str) -> Market:
-        if native not in self._markets:
-            self._markets[native] = self.unified(native), Decimal(1)
-        return self._markets[native]
+    def missing(self, hole: Hole) -> Fetch:
+        """The latest page; its end is exclusive, and older trades bear no more than their millisecond."""
+        end = hole.until + MILLI
+        span = f"start_ts={max(hole.since, end - WINDOW)}&end_ts={end}"
+        return Fetch(f"/exchange/v1/public/get-trades?instrument_name={hole.native}&count={PAGE}&{span}")
 
-    def _wants(self, channel: Channel, native: str) -> bool:
-        return not self._streams or native in self._whose[channel]
+    def _size(self, native: str) -> Decimal:
+        return self._sizes.get(native, ONE)
 
     def _on_trades(self, result: Result, at: Nanos) -> Sequence[Output]:
-        return [self._trade(row, at) for row in _cryptocom.deals.decode(result.data)]
+        return [self._trade(row, at) for row in wire.deals.decode(result.data)]
 
     def _trade(self, row: Deal, at: Nanos) -> Trade:
         positive(row.p, row.q)
-        symbol, size = self._market(row.i)
-        amount = EXACT.multiply(row.q, size)
+        amount = EXACT.multiply(row.q, self._size(row.i))
         side: Side = "buy" if row.s == "BUY" else "sell"
-        stamp = _cryptocom.stamp(row)
-        return Trade("cryptocom", symbol, _cryptocom.trade_id(row), row.p, amount, side, stamp, at)
+        return Trade("cryptocom", self.symbol(row.i), wire.trade_id(row), row.p, amount, side, wire.stamp(row), at)
 
     def _on_tickers(self, result: Result, at: Nanos) -> Sequence[Output]:
         """Tickers, and the open interest of perpetuals, of those that are wanted."""
         out: list[Output] = []
-        for row in _cryptocom.ticks.decode(result.data):
+        for row in wire.ticks.decode(result.data):
             quantities(row.a, row.b, row.bs, row.k, row.ks, row.v, row.oi)
-            (symbol, size), stamp = self._market(row.i), nanos(row.t)
+            symbol, size, stamp = self.symbol(row.i), self._size(row.i), nanos(row.t)
             bid_size, ask_size, held = sized(row.bs, size), sized(row.ks, size), sized(row.oi, size)
-            if self._wants(Channel.TICKER, row.i):
+            if self.wants(symbol, Channel.TICKER):
                 out.append(Ticker("cryptocom", symbol, row.b, bid_size, row.k, ask_size, row.a, row.v, stamp, at))
-            if held is not None and ":" in symbol and self._wants(Channel.OPEN_INTEREST, row.i):
+            if held is not None and ":" in symbol and self.wants(symbol, Channel.OPEN_INTEREST):
                 out.append(OpenInterest("cryptocom", symbol, held, stamp, at))
         return out
 
-    def _on_candles(self, result: Result, at: Nanos) -> Sequence[Output]:
-        """All that came, and before them the one that they close."""
-        rows = _cryptocom.bars.decode(result.data)
-        if not rows:
-            return ()
-        known = self._open.get(result.subscription, ())
-        states = {row.t: row for row in (*known, *rows)}
-        newest = max(states)
-        out = [self._candle(result, states[start], at, closed=start < newest) for start in sorted(states)]
-        self._open[result.subscription] = (states[newest],)
+    def _on_books(self, result: Result, at: Nanos) -> Sequence[Output]:
+        book, size, out = self._book(result), self._size(result.instrument_name), list[Output]()
+        for told in wire.wholes.decode(result.data):
+            bids, asks = wire.levels(told.bids, size), wire.levels(told.asks, size)
+            out += book.replace(bids, asks, nanos(told.tt or told.t), at)
+            book.held = -1 if told.u is None else told.u
         return out
 
+    def _on_updates(self, result: Result, at: Nanos) -> Sequence[Output]:
+        book, size, out = self._book(result), self._size(result.instrument_name), list[Output]()
+        for told in wire.updates.decode(result.data):
+            bids, asks = wire.levels(told.update.bids, size), wire.levels(told.update.asks, size)
+            if book.standing and told.pu != book.held:
+                out.append(Missed(book.symbol, Channel.BOOK, "changes of the order book are missing"))
+                book.fall()
+            else:
+                out += book.change(bids, asks, nanos(told.tt or told.t), at)
+            book.held = told.u
+        if book.due(at):
+            out += self._anew(result.subscription)
+        return out
+
+    def _book(self, result: Result) -> JoinedBook:
+        name = result.subscription
+        if name not in self._books:
+            symbol = self.symbol(result.instrument_name)
+            self._books[name] = JoinedBook("cryptocom", symbol, self.feed.book, depth=result.depth)
+        return self._books[name]
+
+    def _anew(self, stream: str) -> list[Send]:
+        """Ask for a channel from its beginning, which is a snapshot."""
+        return [wire.request(next(self._numbers), method, [stream]) for method in ("unsubscribe", "subscribe")]
+
+    def _on_candles(self, result: Result, at: Nanos) -> Sequence[Output]:
+        """All that came, and before them the one that they close."""
+        rows = wire.bars.decode(result.data)
+        return self._newest.told([self._candle(result, row, at, closed=False) for row in rows])
+
     def _rest_candles(self, result: Result, at: Nanos) -> Sequence[Output]:
-        length = _cryptocom.length(_cryptocom.interval(result.interval))
-        rows = _cryptocom.bars.decode(result.data)
+        length = wire.length(known(result.interval, wire.INTERVALS, "interval"))
+        rows = wire.bars.decode(result.data)
         return [self._candle(result, row, at, closed=nanos(row.t) + length <= at) for row in rows]
 
     def _candle(self, result: Result, row: Bar, at: Nanos, *, closed: bool) -> Candle:
-        positive(row.open, row.high, row.low, row.close)
-        quantities(row.volume)
-        symbol, interval = self._market(result.instrument_name)[0], _cryptocom.interval(result.interval)
-        prices = (row.open, row.high, row.low, row.close, row.volume)
-        return Candle("cryptocom", symbol, interval, nanos(row.t), *prices, closed, at)
+        market = self.symbol(result.instrument_name), known(result.interval, wire.INTERVALS, "interval")
+        prices = (row.open, row.high, row.low, row.close)
+        return candle("cryptocom", market, nanos(row.t), prices=prices, volume=row.volume, closed=closed, at=at)
 
     def _on_funding(self, result: Result, at: Nanos) -> Sequence[Output]:
-        symbol, points = self._market(result.instrument_name)[0], _cryptocom.points.decode(result.data)
+        symbol, points = self.symbol(result.instrument_name), wire.points.decode(result.data)
         quantities(*(abs(point.v) for point in points))
         return [Funding("cryptocom", symbol, point.v, None, None, None, nanos(point.t), at) for point in points]
-
-
-def _offered(subscription: Subscription) -> bool:
-    return ":" in subscription.symbol or subscription.channel not in OF_PERPETUALS
-
-
-def _stream(subscription: Subscription, candle: str) -> str:
-    kind = STREAMS.get(subscription.channel) or f"candlestick.{_cryptocom.FRAMES[candle]}"
-    return f"{kind}.{subscription.native}"
 
 
 def _unused(*_: object) -> Sequence[Output]:
     return ()
 
 
-def _reply(told: Frame) -> Sequence[Output]:
+def _reply(told: wire.Frame) -> Sequence[Output]:
     """What a message without data means; channels refused for haste would stay unsubscribed, so all begins anew."""
     if told.code == HASTE:
         return (Retire(f"{told.message[:200]} ({told.code})"),)
@@ -245,11 +253,3 @@ def _reply(told: Frame) -> Sequence[Output]:
         case "unsubscribe":
             return ()
     raise WireError(f"unknown message kind {told.method[:40]!r}")
-
-
-def _result(told: Frame) -> Result:
-    if told.code:
-        raise WireError(f"refused: {told.message[:200]} ({told.code})")
-    if told.result is None:
-        raise WireError("an answer without a result")
-    return told.result
