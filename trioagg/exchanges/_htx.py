@@ -199,6 +199,11 @@ class Contract(Struct):
     contract_status: int
     business_type: str = "swap"
 
+    @property
+    def perpetual(self) -> bool:
+        """Whether it is a swap."""
+        return self.business_type == "swap" and self.contract_code.count("-") == 1
+
 
 frame = msgspec.json.Decoder(Frame)
 deals: dict[bool, msgspec.json.Decoder[Any]] = {

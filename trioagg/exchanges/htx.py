@@ -68,16 +68,13 @@ LEVELS = {"5": 5, "20": 20, "150": 150, "400": 400, "size_20.high_freq": 20, "si
 DEPTHS = {False: ("mbp.150", "mbp.400"), True: ("depth.size_20.high_freq", "depth.size_150.high_freq")}
 """Those that are subscribed to, by whether they are of a swap."""
 FEW = 5  # symbols that are asked for one by one; more come with everybody's
+SWAP_DAY = "/linear-swap-ex/market/detail/merged?contract_code="
+SWAP_DAYS = "/v2/linear-swap-ex/market/detail/batch_merged?business_type=swap"
+HELD = "/linear-swap-api/v1/swap_open_interest"
 POLLS = (
     (Channel.TICKER, False, "/market/detail/merged?symbol=", "/market/tickers"),
-    (
-        *(Channel.TICKER, True, "/linear-swap-ex/market/detail/merged?contract_code="),
-        "/v2/linear-swap-ex/market/detail/batch_merged?business_type=swap",
-    ),
-    (
-        *(Channel.OPEN_INTEREST, True, "/linear-swap-api/v1/swap_open_interest?contract_code="),
-        "/linear-swap-api/v1/swap_open_interest",
-    ),
+    (Channel.TICKER, True, SWAP_DAY, SWAP_DAYS),
+    (Channel.OPEN_INTEREST, True, f"{HELD}?contract_code=", HELD),
 )
 """What is polled, whether of swaps, where one market is asked for, and where all are."""
 QUOTES = "usdt husd usdc usdd btc eth ht trx eur try brl gbp uah rub tusd usd1".split()
@@ -153,10 +150,7 @@ class Adapter(Exchange):
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
         if fetch.path.startswith("/v1"):
             return [wire.spot(told) for told in wire.symbols.decode(body).data]
-        listed = wire.contracts.decode(body).data
-        return [
-            wire.swap(told) for told in listed if told.business_type == "swap" and told.contract_code.count("-") == 1
-        ]
+        return [wire.swap(told) for told in wire.contracts.decode(body).data if told.perpetual]
 
     @classmethod
     def native(cls, symbol: str) -> str:
@@ -316,8 +310,10 @@ class Adapter(Exchange):
         told = wire.book.decode(frame.tick)
         sides, stamp = (market.levels(told.bids), market.levels(told.asks)), nanos(told.ts)
         if told.event == "snapshot":
-            return book.join(told.version, *sides, stamp=stamp, at=at)
-        out = book.step(Change(told.version - 1, told.version, *sides, stamp), at)
+            events = book.replace(*sides, stamp, at)
+            book.held = told.version
+            return events
+        out = book.step(Change(told.version - 1, told.version, *sides, stamp), at) if book.standing else []
         return [*out, _subscribe(frame.ch, "book")] if book.due(at) else out
 
     def _on_whole(self, book: OrderBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:

@@ -24,7 +24,7 @@ from trioagg.simulator.dialects._kit import (
 from trioagg.simulator.dialects.htx import shapes
 from trioagg.simulator.dialects.htx.streams import EVERY, SOCKETS, HtxSession
 
-_TRADE = re.compile(rb'"ch":"market\.([^."]+)\.trade\.detail".*?(?:"tradeId"|"id":\d+,"ts":\d+,"data".*"id"):(\d+)')
+_TRADE = re.compile(rb'"ch":"market\.([^."]+)\.trade\.detail".*?(?:"tradeId"|"ts":\d+,"id"):(\d+)')
 
 
 class Dialect(DeskDialect):
