@@ -11,14 +11,18 @@ from typing import Any
 import pytest
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges import Ack, BookPlan, Connect, Feed, Fetch, Hole, Missed, Send, Subscription
 from trioagg.exchanges.htx import SWAP_WS, Adapter
-from trioagg.model import Channel, Instrument, Ticker, Trade
+from trioagg.model import Book, Channel, Instrument, Quote, Ticker, Trade
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.tally import Tally
+from trioagg.simulator import Hangup, load
+from trioagg.simulator.market import Market
 from trioagg.transport.frames import Frames
 
-EVERYTHING = (*(Channel.TRADES, Channel.TICKER, Channel.CANDLES), *(Channel.FUNDING, Channel.LIQUIDATIONS))
+SECOND = 1_000_000_000
+EVERYTHING = tuple(Channel)
+SWAP_TOPIC = "market.ETH-USDT.depth.size_20.high_freq"
 SWAP = Instrument(
     exchange="htx",
     symbol="ETH/USDT:USDT",
@@ -56,7 +60,7 @@ def test_recorded_trades_are_read_digit_for_digit(captures: Path) -> None:
         for line in map(json.loads, lines):
             out = adapter.digest([line["payload"].encode()], line["received"])
             trades = [item for item in out if isinstance(item, Trade)]
-            assert all(isinstance(item, Trade | Send) or type(item).__name__ == "Ack" for item in out)
+            assert all(isinstance(item, Trade | Quote | Book | Send | Ack) for item in out)
             found += [
                 (t.symbol, t.trade_id, str(t.price), str(t.amount), t.side, t.timestamp, t.received) for t in trades
             ]
@@ -86,7 +90,8 @@ def test_each_socket_gets_its_own_subscriptions() -> None:
 
     assert begun == [
         [Connect("/ws"), 6],
-        [Connect("/linear-swap-ws", SWAP_WS), 3],
+        [Connect("/feed"), 2],
+        [Connect("/linear-swap-ws", SWAP_WS), 4],
         [Connect("/linear-swap-notification", SWAP_WS), 2],
     ]
 
@@ -176,3 +181,108 @@ def test_spelling_by_rule(symbol: str, native: str) -> None:
 def test_what_cannot_be_spelled_stays(native: str) -> None:
     """Dated futures, coin-margined swaps and unknown quotes keep their own spelling."""
     assert Adapter.unified(native) == native
+
+
+def told(topic: str, **tick: object) -> bytes:
+    """A frame of a topic."""
+    return json.dumps({"ch": topic, "ts": 2, "tick": {"ts": 1, **tick}}).encode()
+
+
+def swap_book(version: int, event: str, *, bids: object = (), asks: object = ()) -> bytes:
+    """A frame of a swap's book."""
+    return told(SWAP_TOPIC, version=version, event=event, bids=bids, asks=asks)
+
+
+def test_books_of_swaps_are_in_the_base_currency() -> None:
+    """Contracts are multiplied exactly; what follows a missing version waits for the snapshot that is asked for."""
+    adapter = Adapter(Feed(wanted(SWAP.symbol, channels=(Channel.BOOK,)), [SWAP], book=BookPlan(period=1)))
+    frames = [
+        swap_book(7, "snapshot", bids=[[1600.1, 26], [1600, 1]], asks=[[1600.2, 88]]),
+        swap_book(8, "update", bids=[[1600.1, 0]], asks=[[1600.3, 5]]),
+        swap_book(10, "update", bids=[[1600, 2]]),
+    ]
+
+    out = adapter.digest(frames, 1)
+    again = adapter.digest(
+        [swap_book(11, "update"), swap_book(1, "snapshot", bids=[[1599, 3]]), swap_book(2, "update")], 4
+    )
+
+    books = [(item.bids, item.asks) for item in out if isinstance(item, Book)]
+    assert books == [
+        (
+            ((Decimal("1600.1"), Decimal("0.26")), (Decimal(1600), Decimal("0.01"))),
+            ((Decimal("1600.2"), Decimal("0.88")),),
+        ),
+        (
+            ((Decimal(1600), Decimal("0.01")),),
+            ((Decimal("1600.2"), Decimal("0.88")), (Decimal("1600.3"), Decimal("0.05"))),
+        ),
+    ]
+    assert out[-2:] == [
+        Missed(SWAP.symbol, Channel.BOOK, "changes of the order book are missing", 9, 9),
+        Send(json.dumps({"sub": SWAP_TOPIC, "data_type": "incremental", "id": "book"}, separators=(",", ":"))),
+    ]
+    assert [item.bids for item in again if isinstance(item, Book)] == [((Decimal(1599), Decimal("0.03")),)] * 2
+
+
+@pytest.mark.parametrize(
+    ("levels", "spot", "swap"),
+    [(5, "mbp.150", "depth.size_20.high_freq"), (21, "mbp.150", "depth.size_150.high_freq"),
+     (151, "mbp.400", "depth.size_150.high_freq")],
+)  # fmt: skip
+def test_a_book_is_as_deep_as_what_is_wanted_of_it(levels: int, spot: str, swap: str) -> None:
+    """The smallest depth that covers the levels, or the largest there is."""
+    both = wanted("BTC/USDT", "ETH/USDT:USDT", channels=(Channel.BOOK,))
+
+    opened = Adapter(Feed(both, book=BookPlan(levels=levels))).opened()
+
+    topics = [json.loads(item.text)["sub"] for item in opened if isinstance(item, Send)]
+    assert topics == [f"market.btcusdt.{spot}", f"market.ETH-USDT.{swap}"]
+
+
+def test_a_book_that_is_told_whole_each_time_is_one_book() -> None:
+    """In a replay: what is not told again has gone, the best prices are told when they change, a book once a period."""
+    frames = [
+        told("market.btcusdt.depth.step0", version=version, bids=bids, asks=[[3, 1]])
+        for version, bids in ((1, [[2, 1], [1, 1]]), (2, [[1, 1]]), (3, [[1, 1]]))
+    ]
+
+    out = Adapter(Feed()).digest(frames, SECOND)
+
+    assert [type(item) for item in out] == [Quote, Book, Quote]
+    assert isinstance(out[2], Quote) and out[2].bid == 1
+
+
+@pytest.mark.parametrize(
+    ("native", "path", "host"),
+    [
+        ("btcusdt", "/market/history/trade?symbol=btcusdt&size=2000", ""),
+        ("BTC-USDT", "/linear-swap-ex/market/history/trade?contract_code=BTC-USDT&size=2000", "https://api.hbdm.com"),
+    ],
+)
+def test_what_is_missing_is_asked_for_where_its_market_is(native: str, path: str, host: str) -> None:
+    """As many of the last trades as one answer holds."""
+    assert Adapter(Feed()).missing(Hole(native, None, None, 1, 2)) == Fetch(path, host=host)
+
+
+def test_the_time_is_told_in_milliseconds() -> None:
+    """And understood to the nanosecond."""
+    assert Adapter.time(b'{"status":"ok","data":1772445600123}') == 1_772_445_600_123_000_000
+
+
+@pytest.mark.parametrize(("path", "patience"), [("/ws", 2), ("/linear-swap-ws", 4), ("/linear-swap-notification", 4)])
+def test_the_built_in_exchange_hangs_up_on_who_answers_no_ping(path: str, patience: int) -> None:
+    """An answer with the ping's own number keeps the connection; another one, or none, does not."""
+    session = load("htx")(Market()).session(path)
+    assert session is not None
+    for turn in range(10):
+        (ping,) = session.frames(turn * 5 * SECOND, (turn * 5 + 5) * SECOND)
+        (answer,) = [item for item in Adapter(Feed()).digest([ping], 1) if isinstance(item, Send)]
+        assert gzip.decompress(session.packed(ping)) == ping
+        session.received(answer.text, turn)
+
+    for turn in range(10, 10 + patience):
+        session.frames(turn * 5 * SECOND, (turn * 5 + 5) * SECOND)
+        session.received('{"pong":1}', turn)
+    with pytest.raises(Hangup, match="ping check expired"):
+        session.frames((10 + patience) * 5 * SECOND, (11 + patience) * 5 * SECOND)

@@ -8,9 +8,11 @@ from decimal import Decimal
 import pytest
 
 from trioagg.errors import RateLimited
-from trioagg.exchanges import Connect, Feed, Fetch, Send, Subscription
+from trioagg.exchanges import BookPlan, Connect, Feed, Fetch, Hole, Missed, Send, Subscription
 from trioagg.exchanges.kucoin import Adapter
-from trioagg.model import Candle, Channel, Ticker
+from trioagg.model import Candle, Channel, Quote, Ticker
+from trioagg.simulator import Hangup, Request, load
+from trioagg.simulator.market import Market
 
 TOKEN = Fetch("/api/v1/bullet-public", weight=10, body="")
 SECOND = 1_000_000_000
@@ -109,3 +111,107 @@ def test_candles_of_rest_are_closed_by_their_time() -> None:
 
     assert [(c.open_time // SECOND, c.closed) for c in candles] == [(60, True), (120, False)]
     assert [(c.open, c.close, c.high, c.low) for c in candles[:1]] == [tuple(map(Decimal, ("1", "2", "3", "0.5")))]
+
+
+SNAPSHOT = Fetch("/api/v1/market/orderbook/level2_100?symbol=A0-USDT", weight=2)
+
+
+def book_of(levels: int) -> Adapter:
+    """An adapter that collects one book."""
+    return Adapter(Feed(wanted(1, Channel.BOOK), book=BookPlan(levels=levels, period=1)))
+
+
+def update(number: int, *bids: tuple[int, int]) -> bytes:
+    """One change of the book's bids."""
+    changes = {"asks": [], "bids": [[str(price), str(size), str(number)] for price, size in bids]}
+    data = {"changes": changes, "sequenceStart": number, "sequenceEnd": number, "symbol": "A0-USDT", "time": 1}
+    return json.dumps({"type": "message", "topic": "/market/level2:A0-USDT", "data": data}).encode()
+
+
+def snapshot(number: int, best: int, count: int = 100) -> bytes:
+    """An answer with so many bids from the best one down, and one ask."""
+    bids = [[str(best - down), "1"] for down in range(count)]
+    data = {"time": 1, "sequence": str(number), "bids": bids, "asks": [["5000", "1"]]}
+    return json.dumps({"code": "200000", "data": data}).encode()
+
+
+def test_a_worn_book_is_begun_anew_before_it_tells_anything_wrong() -> None:
+    """When levels that are wanted lie beyond what the snapshot told, changes wait for another one; none is missed."""
+    adapter = book_of(levels=3)
+    adapter.digest([update(1, (999, 1))], 1)
+    adapter.answered(SNAPSHOT, snapshot(1, 999), 2)
+
+    gone = adapter.digest([update(2 + n, (999 - n, 0)) for n in range(97)], 3)
+    worn = adapter.digest([update(99, (902, 0))], 200)
+    stale = adapter.answered(SNAPSHOT, snapshot(98, 902), 201)
+    waiting = adapter.digest([update(100, (903, 7))], 202)
+    fresh = adapter.answered(SNAPSHOT, snapshot(99, 901), 203)
+
+    assert not [item for item in (*gone, *worn, *fresh) if isinstance(item, Missed)]
+    assert not [item for item in gone if isinstance(item, Fetch)]
+    assert (worn, stale, waiting) == ([SNAPSHOT], [], [])
+    assert [int(item.bid or 0) for item in fresh if isinstance(item, Quote)] == [901, 903]
+
+
+def test_a_side_that_a_snapshot_does_not_fill_is_whole() -> None:
+    """A quiet market's book may be as thin as it likes."""
+    adapter = book_of(levels=20)
+    adapter.digest([update(1, (999, 1))], 1)
+    adapter.answered(SNAPSHOT, snapshot(1, 999, count=2), 2)
+
+    out = adapter.digest([update(2, (999, 0)), update(3, (998, 0))], 3)
+
+    assert out and not [item for item in out if isinstance(item, Fetch | Missed)]
+
+
+def test_more_levels_than_a_snapshot_bears_do_not_ask_for_ever() -> None:
+    """Of however many wanted levels, half of a snapshot's must be there."""
+    adapter = book_of(levels=1000)
+    adapter.digest([update(1, (999, 1))], 1)
+    adapter.answered(SNAPSHOT, snapshot(1, 999), 2)
+
+    out = adapter.digest([update(2 + n, (999 - n, 0)) for n in range(50)], 3)
+    worn = adapter.digest([update(52, (949, 0))], 200)
+
+    assert SNAPSHOT not in out and SNAPSHOT in worn
+
+
+def test_what_is_missing_is_asked_for_by_market() -> None:
+    """REST tells the last hundred trades, whatever is asked for."""
+    assert Adapter(Feed()).missing(Hole("BTC-USDT", None, None, 1, 2)) == Fetch(
+        "/api/v1/market/histories?symbol=BTC-USDT", weight=3
+    )
+
+
+def test_the_time_is_told_in_milliseconds() -> None:
+    """And understood to the nanosecond."""
+    assert Adapter.time(b'{"code":"200000","data":1772445600123}') == 1_772_445_600_123_000_000
+
+
+def test_the_built_in_exchange_names_itself_as_it_was_called() -> None:
+    """Its token is good for one kind of connection only: one that brings it."""
+    exchange = load("kucoin")(Market())
+    answer = exchange.answer(Request("POST", TOKEN.path, headers={"host": "[::1]:8080"}), 1)
+    (connect,) = Adapter(Feed()).answered(TOKEN, answer.body, 7)
+
+    assert isinstance(connect, Connect) and connect.host == "ws://[::1]:8080"
+    assert exchange.session(connect.path) is not None
+    assert exchange.session("/?token=another") is None and exchange.session("/") is None
+    assert exchange.answer(Request("GET", TOKEN.path), 1).status == 404
+
+
+def test_the_built_in_exchange_hangs_up_on_the_silent() -> None:
+    """Pings keep a connection, as often as the token's answer says; nothing is heard before the welcome."""
+    exchange = load("kucoin")(Market())
+    (connect,) = Adapter(Feed()).answered(TOKEN, exchange.answer(Request("POST", TOKEN.path), 1).body, 7)
+    assert isinstance(connect, Connect)
+    session = exchange.session(connect.path)
+    assert session is not None and Adapter.heartbeat is not None
+
+    assert session.received(Adapter.heartbeat.text, SECOND) == []
+    assert session.frames(SECOND, 2 * SECOND) == [b'{"id":"7","type":"welcome"}']
+    for at in (16, 31, 46):
+        (pong,) = session.received(Adapter.heartbeat.text, at * SECOND)
+        assert json.loads(pong)["type"] == "pong" and session.frames(at * SECOND, (at + 15) * SECOND) == []
+    with pytest.raises(Hangup):
+        session.frames(74 * SECOND, 75 * SECOND)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 from attrs import evolve, frozen
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Instrument, Nanos, Side, Trade
+from trioagg.exchanges import _records
+from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade
 
 SILENCE = 3.0  # seconds, the window of the swaps' limit
 TOO_MANY = {"429", "510", "1006", "1032", "40403", "too-many-request", "too-many-requests"}
@@ -33,66 +34,58 @@ PERIODS = {
 STATES = {0: "delisted", 1: "trading", 2: "pending", 3: "suspended", 4: "suspended", 5: "settling", 6: "delivering"}
 
 T = TypeVar("T")
+Half = tuple[Decimal | None, Decimal | None]
 
 
 class Frame(Struct):
-    """Whatever comes over a socket, in either dialect."""
+    """Whatever comes: over a socket in either dialect, or from REST, which spells errors in two ways."""
 
     ch: str = ""
     tick: Raw = Raw()
     ts: int | str | None = None
     ping: int | None = None
     id: int | str | None = None
-    status: str = ""
+    status: str | int = ""
     subbed: str = ""
     unsubbed: str = ""
     rep: str = ""
     op: str = ""
     topic: str = ""
     data: Raw = Raw()
+    ticks: Raw = Raw()
     code: int | str | None = msgspec.field(default=None, name="err-code")
     said: str | None = msgspec.field(default=None, name="err-msg")
+    swap_code: int | str | None = msgspec.field(default=None, name="err_code")
+    swap_said: str | None = msgspec.field(default=None, name="err_msg")
 
 
 class Data(Struct, Generic[T]):
-    """A list under ``data``, as trades have even within each other."""
+    """What stands under ``data``; trades stand so even within each other."""
 
-    data: list[T]
-
-
-class Stamped(Struct, Generic[T]):
-    """The same in an answer that says when it was given."""
-
-    ts: int
-    data: list[T]
+    data: T
 
 
-class Deal(Struct):
-    """A trade, of whichever house."""
+class Deal(Struct, kw_only=True):
+    """A trade of a swap: ``amount`` is in contracts, ``quantity`` in the base currency; old ones lack it."""
 
+    number: int = msgspec.field(name="id")
     ts: int
     price: Decimal
     amount: Decimal
     direction: Side
+    quantity: Decimal | None = None
 
 
-class SpotDeal(Deal, rename="camel"):
-    """A spot trade on the socket."""
+class SpotDeal(Deal, kw_only=True):
+    """A spot trade on the socket, which has one amount only."""
 
-    trade_id: int
+    number: int = msgspec.field(name="tradeId")
 
 
-class SpotRestDeal(SpotDeal):
+class SpotRestDeal(Deal, kw_only=True):
     """A spot trade in REST."""
 
-    trade_id: int = msgspec.field(name="trade-id")
-
-
-class SwapDeal(Deal):
-    """``amount`` is in contracts, ``quantity`` in the base currency; old ones lack it."""
-
-    id: int
-    quantity: Decimal | None = None
+    number: int = msgspec.field(name="trade-id")
 
 
 class SpotQuote(Struct, rename="camel"):
@@ -102,45 +95,51 @@ class SpotQuote(Struct, rename="camel"):
     bid_size: Decimal
     ask: Decimal
     ask_size: Decimal
-    quote_time: int | None = None
+    ts: int | None = msgspec.field(default=None, name="quoteTime")
 
 
-class SwapQuote(Struct):
-    """A side is price and contracts; it is not there where nobody offers."""
+class Quote(Struct, kw_only=True):
+    """Best bid and ask in the other forms: numbers with sizes beside them, or pairs, or not there."""
 
-    ts: int
-    bid: list[Decimal] | None = None
-    ask: list[Decimal] | None = None
-
-
-class Day(Struct):
-    """One market's 24 hours in all their forms: sides are numbers with sizes beside them, or pairs, or not there."""
-
-    close: Decimal
-    amount: Decimal
     bid: Decimal | list[Decimal] | None = None
     bid_size: Decimal | None = msgspec.field(default=None, name="bidSize")
     ask: Decimal | list[Decimal] | None = None
     ask_size: Decimal | None = msgspec.field(default=None, name="askSize")
-    last_price: Decimal | None = msgspec.field(default=None, name="lastPrice")
-    symbol: str = ""
-    contract_code: str = ""
     ts: int | None = None
 
 
-class Merged(Struct):
-    """One market's day in REST."""
+class SpotBook(Struct, kw_only=True):
+    """A spot market's book as change ``number`` left it; a side may not be there."""
 
-    tick: Day
+    number: int = msgspec.field(name="seqNum")
+    bids: list[Level] = []
+    asks: list[Level] = []
+
+
+class SpotChange(SpotBook, kw_only=True):
+    """What changed in it; ``after`` is the change before."""
+
+    after: int = msgspec.field(name="prevSeqNum")
+
+
+class Book(Struct):
+    """A swap's book, or what changed in it since ``version - 1``; without an event, the whole of it each time."""
+
     ts: int
+    version: int
+    event: Literal["snapshot", "update", ""] = ""
+    bids: list[Level] = []
+    asks: list[Level] = []
 
 
-class Days(Struct):
-    """Everybody's day; swaps say ``ticks``."""
+class Day(Quote, kw_only=True):
+    """One market's 24 hours in all their forms."""
 
-    ts: int
-    data: list[Day] = []
-    ticks: list[Day] = []
+    close: Decimal
+    amount: Decimal
+    last_price: Decimal | None = msgspec.field(default=None, name="lastPrice")
+    symbol: str = ""
+    contract_code: str = ""
 
 
 class Bar(Struct):
@@ -163,13 +162,6 @@ class Rate(Struct):
     settlement_time: str | None = None
 
 
-class Rates(Struct):
-    """Funding rates in REST: of one contract, or of all."""
-
-    ts: int
-    data: Rate | list[Rate]
-
-
 class Held(Struct):
     """A contract's open interest; ``amount`` is in the base currency."""
 
@@ -187,16 +179,6 @@ class Forced(Struct):
     created_at: int
 
 
-class Answer(Struct):
-    """What every answer of REST tells of itself, in both spellings."""
-
-    status: str | int = ""
-    code: int | str | None = msgspec.field(default=None, name="err-code")
-    said: str | None = msgspec.field(default=None, name="err-msg")
-    swap_code: int | str | None = msgspec.field(default=None, name="err_code")
-    swap_said: str | None = msgspec.field(default=None, name="err_msg")
-
-
 class Symbol(Struct, rename="kebab"):
     """A spot market; precisions are numbers of decimals."""
 
@@ -212,90 +194,114 @@ class Contract(Struct):
     """A swap or a dated future."""
 
     contract_code: str
-    symbol: str
     contract_size: Decimal
     price_tick: Decimal
     contract_status: int
     business_type: str = "swap"
 
+    @property
+    def perpetual(self) -> bool:
+        """Whether it is a swap."""
+        return self.business_type == "swap" and self.contract_code.count("-") == 1
+
 
 frame = msgspec.json.Decoder(Frame)
 deals: dict[bool, msgspec.json.Decoder[Any]] = {
-    False: msgspec.json.Decoder(Data[SpotDeal]),
-    True: msgspec.json.Decoder(Data[SwapDeal]),
+    False: msgspec.json.Decoder(Data[list[SpotDeal]]),
+    True: msgspec.json.Decoder(Data[list[Deal]]),
 }
 """Trades on the socket, by whether they are of swaps."""
 histories: dict[bool, msgspec.json.Decoder[Any]] = {
-    False: msgspec.json.Decoder(Data[Data[SpotRestDeal]]),
-    True: msgspec.json.Decoder(Data[Data[SwapDeal]]),
+    False: msgspec.json.Decoder(list[Data[list[SpotRestDeal]]]),
+    True: msgspec.json.Decoder(list[Data[list[Deal]]]),
 }
 """The same in REST."""
-spot_quote = msgspec.json.Decoder(SpotQuote)
-swap_quote = msgspec.json.Decoder(SwapQuote)
+quotes: dict[bool, msgspec.json.Decoder[Any]] = {
+    False: msgspec.json.Decoder(SpotQuote),
+    True: msgspec.json.Decoder(Quote),
+}
+"""Best bids and asks, likewise."""
+spot_book = msgspec.json.Decoder(SpotBook)
+spot_change = msgspec.json.Decoder(SpotChange)
+book = msgspec.json.Decoder(Book)
 day = msgspec.json.Decoder(Day)
-merged = msgspec.json.Decoder(Merged)
-days = msgspec.json.Decoder(Days)
+days = msgspec.json.Decoder(list[Day])
 bar = msgspec.json.Decoder(Bar)
-bars = msgspec.json.Decoder(Stamped[Bar])
-noticed_rates = msgspec.json.Decoder(list[Rate])
-rates = msgspec.json.Decoder(Rates)
-held = msgspec.json.Decoder(Stamped[Held])
+bars = msgspec.json.Decoder(list[Bar])
+rates = msgspec.json.Decoder(Rate | list[Rate])
+held = msgspec.json.Decoder(list[Held])
 forced = msgspec.json.Decoder(list[Forced])
-answer = msgspec.json.Decoder(Answer)
-symbols = msgspec.json.Decoder(Data[Symbol])
-contracts = msgspec.json.Decoder(Data[Contract])
+clock = msgspec.json.Decoder(Data[int])
+symbols = msgspec.json.Decoder(Data[list[Symbol]])
+contracts = msgspec.json.Decoder(Data[list[Contract]])
 
 
 @frozen
 class Market:
-    """One market; ``size`` is the base currency in one contract, None where no list told it."""
+    """One market; ``size`` is the base currency in one unit of its amounts, None where no list told it."""
 
     symbol: str
     swap: bool
     size: Decimal | None
 
+    def base(self, amount: Decimal) -> Decimal:
+        """An amount in the base currency.
 
-def trades(market: Market, told: Sequence[SpotDeal | SwapDeal], at: Nanos) -> list[Trade]:
+        Raises:
+            WireError: it is in contracts of unknown size.
+        """
+        if self.size is None:
+            raise WireError("an amount in contracts of unknown size")
+        return EXACT.multiply(amount, self.size)
+
+    def levels(self, told: Sequence[Level]) -> list[Level]:
+        """The levels of a book in the base currency."""
+        return [(price, self.base(amount)) for price, amount in told]
+
+    def sides(self, told: SpotQuote | Quote) -> tuple[Decimal | None, Decimal | None, Decimal | None, Decimal | None]:
+        """Best bid and its size, best ask and its size; nothing where nobody offers."""
+        return (*self._half(told.bid, told.bid_size), *self._half(told.ask, told.ask_size))
+
+    def _half(self, price: Decimal | list[Decimal] | None, amount: Decimal | None) -> Half:
+        if isinstance(price, list):
+            price, amount = price if len(price) == 2 else (None, None)
+        quantities(price, amount)
+        if not price:
+            return None, None
+        return price, None if amount is None or self.size is None else EXACT.multiply(amount, self.size)
+
+
+def trades(market: Market, told: Sequence[Deal], at: Nanos) -> list[Trade]:
     """Trades that were told newest first, oldest first."""
     return [_trade(market, deal, at) for deal in reversed(told)]
 
 
-def history(market: Market, body: bytes, at: Nanos) -> list[Trade]:
+def history(market: Market, answer: Frame, at: Nanos) -> list[Trade]:
     """The trades in an answer, oldest first."""
-    told = histories[market.swap].decode(body).data
+    told = histories[market.swap].decode(answer.data)
     return [trade for tick in reversed(told) for trade in trades(market, tick.data, at)]
 
 
-def _trade(market: Market, deal: SpotDeal | SwapDeal, at: Nanos) -> Trade:
-    number, amount = (deal.id, _base(deal, market)) if isinstance(deal, SwapDeal) else (deal.trade_id, deal.amount)
+def _trade(market: Market, deal: Deal, at: Nanos) -> Trade:
+    amount = market.base(deal.amount) if deal.quantity is None else deal.quantity
     positive(deal.price, amount)
-    return Trade("htx", market.symbol, number, deal.price, amount, deal.direction, nanos(deal.ts), at)
+    return Trade("htx", market.symbol, deal.number, deal.price, amount, deal.direction, nanos(deal.ts), at)
 
 
-def _base(deal: SwapDeal, market: Market) -> Decimal:
-    """The amount in the base currency."""
-    if deal.quantity is not None:
-        return deal.quantity
-    if market.size is None:
-        raise WireError("an amount in contracts of unknown size")
-    return deal.amount * market.size
-
-
-def candle(symbol: str, interval: str, bar: Bar, at: Nanos) -> Candle:
+def candle(market: Market, interval: str, bar: Bar, at: Nanos) -> Candle:
     """A candle, which may still change."""
-    positive(bar.open, bar.high, bar.low, bar.close)
-    quantities(bar.amount)
-    prices = (bar.open, bar.high, bar.low, bar.close, bar.amount)
-    return Candle("htx", symbol, interval, nanos(bar.id * 1000), *prices, closed=False, received=at)
+    prices, opens = (bar.open, bar.high, bar.low, bar.close), nanos(bar.id * 1000)
+    return _records.candle(
+        "htx", (market.symbol, interval), opens, prices=prices, volume=bar.amount, closed=False, at=at
+    )
 
 
-def candles(symbol: str, period: str, body: bytes, at: Nanos) -> list[Candle]:
+def candles(market: Market, period: str, answer: Frame, at: Nanos) -> list[Candle]:
     """The candles in an answer, oldest first; closed are those whose time was over by the exchange's clock."""
     ours, seconds = interval(period)
-    told = bars.decode(body)
-    over = nanos(told.ts) - seconds * 1_000_000_000
-    found = [candle(symbol, ours, bar, at) for bar in sorted(told.data, key=attrgetter("id"))]
-    return [evolve(item, closed=item.open_time <= over) for item in found]
+    over = (time(answer.ts) or 0) - seconds * 1_000_000_000
+    told = sorted(bars.decode(answer.data), key=attrgetter("id"))
+    return [evolve(item, closed=item.open_time <= over) for item in (candle(market, ours, bar, at) for bar in told)]
 
 
 def interval(period: str) -> tuple[str, int]:
@@ -303,6 +309,12 @@ def interval(period: str) -> tuple[str, int]:
     if period not in PERIODS:
         raise WireError(f"unknown interval {period[:40]!r}")
     return PERIODS[period]
+
+
+def changed(there: Iterable[Level], told: Iterable[Level]) -> list[Level]:
+    """The levels that differ between what was there and what is told now; 0 where one went."""
+    before, now = dict(there), dict(told)
+    return [(price, now.get(price, Decimal(0))) for price in before | now if before.get(price) != now.get(price)]
 
 
 def time(told: int | str | None) -> Nanos | None:
@@ -314,51 +326,32 @@ def time(told: int | str | None) -> Nanos | None:
     return nanos(int(told))
 
 
-def check(body: bytes) -> None:
+def check(answer: Frame) -> None:
     """See to it that an answer is well.
 
     Raises:
         RateLimited: it complains about too many requests.
         WireError: it complains about something else.
     """
-    told = answer.decode(body)
-    if told.status == "ok":
+    if answer.status == "ok":
         return
-    code, said = told.code or told.swap_code, told.said or told.swap_said or "no reason given"
+    code, said = answer.code or answer.swap_code, answer.said or answer.swap_said or "no reason given"
     complaint = f"refused: {said} ({code})"[:200]
     if str(code) in TOO_MANY:
         raise RateLimited(complaint, SILENCE)
     raise WireError(complaint)
 
 
-def spot_instruments(body: bytes) -> list[Instrument]:
-    """The spot markets."""
-    return [_spot(told) for told in symbols.decode(body).data]
+def spot(told: Symbol) -> Instrument:
+    """A spot market."""
+    pair = told.base_currency.upper(), told.quote_currency.upper()
+    tick, step = _step(told.price_precision), _step(told.amount_precision)
+    status = "trading" if told.state == "online" else told.state
+    return _records.spot("htx", pair, told.symbol, tick=tick, step=step, status=status)
 
 
-def swap_instruments(body: bytes) -> list[Instrument]:
-    """The perpetual swaps; dated futures are passed over."""
-    listed = contracts.decode(body).data
-    return [_swap(told) for told in listed if told.business_type == "swap" and told.contract_code.count("-") == 1]
-
-
-def _spot(told: Symbol) -> Instrument:
-    base, quote = told.base_currency.upper(), told.quote_currency.upper()
-    return Instrument(
-        exchange="htx",
-        symbol=f"{base}/{quote}",
-        native=told.symbol,
-        base=base,
-        quote=quote,
-        tick_size=_step(told.price_precision),
-        amount_step=_step(told.amount_precision),
-        contract_size=Decimal(1),
-        amount_unit=base,
-        status="trading" if told.state == "online" else told.state,
-    )
-
-
-def _swap(told: Contract) -> Instrument:
+def swap(told: Contract) -> Instrument:
+    """A perpetual swap."""
     base, _, quote = told.contract_code.partition("-")
     return Instrument(
         exchange="htx",

@@ -10,11 +10,12 @@ from urllib.parse import quote as escaped
 import msgspec
 from msgspec import Raw, Struct
 
-from trioagg.errors import WireError
-from trioagg.exchanges import Connect
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Instrument, Nanos, Side, Trade, TradeId
+from trioagg.errors import RateLimited, WireError
+from trioagg.exchanges import Connect, _records
+from trioagg.exchanges._numbers import nanos, positive
+from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade, TradeId
 
+SILENCE = 30.0  # seconds, the window of the limit; how much of it is left, a header tells in milliseconds
 ENDPOINT = re.compile(r"(?P<host>wss?://[^/?#\s]+)(?P<path>/[^?#\s]*)?")
 PERIODS = {
     "1min": ("1m", 60),
@@ -75,6 +76,38 @@ class Level1(Struct):
     bids: list[Decimal]
     asks: list[Decimal]
     timestamp: int
+
+
+class Entry(Struct, array_like=True):
+    """A level that changed; behind it stands the number of the change."""
+
+    price: Decimal
+    size: Decimal
+
+
+class Sides(Struct):
+    """The levels that changed."""
+
+    bids: list[Entry]
+    asks: list[Entry]
+
+
+class Update(Struct, rename="camel"):
+    """Changes of a book, from number to number, both of them in it."""
+
+    changes: Sides
+    sequence_start: int
+    sequence_end: int
+    time: int | None = None
+
+
+class RestBook(Struct):
+    """The best levels of a book, as change ``sequence`` left it."""
+
+    sequence: str
+    time: int
+    bids: list[Level]
+    asks: list[Level]
 
 
 class Row(Struct, array_like=True):
@@ -162,6 +195,8 @@ frame = msgspec.json.Decoder(Frame)
 match = msgspec.json.Decoder(Match)
 quote = msgspec.json.Decoder(Quote)
 level1 = msgspec.json.Decoder(Level1)
+update = msgspec.json.Decoder(Update)
+rest_book = msgspec.json.Decoder(RestBook)
 candles = msgspec.json.Decoder(Candles)
 token = msgspec.json.Decoder(Token)
 day = msgspec.json.Decoder(Day)
@@ -169,6 +204,7 @@ days = msgspec.json.Decoder(Days)
 rest_trades = msgspec.json.Decoder(list[RestTrade])
 rest_candles = msgspec.json.Decoder(list[Row])
 symbols = msgspec.json.Decoder(list[Symbol])
+integer = msgspec.json.Decoder(int)
 answer = msgspec.json.Decoder(Answer)
 
 
@@ -183,9 +219,19 @@ def address(told: Token, at: Nanos) -> Connect:
     return Connect(f"{parts['path'] or '/'}?token={escaped(told.token, safe='')}&connectId={at}", parts["host"])
 
 
-def complaint(told: Answer) -> str:
-    """What a bad answer says."""
-    return f"refused: {told.msg[:160] or 'no reason given'} ({told.code[:20]})"
+def data(told: Answer) -> Raw:
+    """What a good answer tells.
+
+    Raises:
+        RateLimited: it complains about too many requests.
+        WireError: it complains about something else.
+    """
+    complaint = f"refused: {told.msg[:160] or 'no reason given'} ({told.code[:20]})"
+    if told.code == "429000":
+        raise RateLimited(complaint, SILENCE)
+    if told.code != "200000":
+        raise WireError(complaint)
+    return told.data
 
 
 def interval(period: str) -> tuple[str, int]:
@@ -205,6 +251,18 @@ def days_of(told: Day) -> Days:
 def side(told: Sequence[Decimal]) -> tuple[Decimal | None, Decimal | None]:
     """Price and size; nothing where nobody offers."""
     return (told[0], told[1]) if len(told) == 2 else (None, None)
+
+
+def levels(told: Sequence[Entry]) -> list[Level]:
+    """The levels that changed; a price of 0 means that only the number went on."""
+    return [(entry.price, entry.size) for entry in told if entry.price]
+
+
+def sequence(text: str) -> int:
+    """The number of a change."""
+    if not _plain(text):
+        raise WireError(f"impossible number: {text[:40]}")
+    return int(text)
 
 
 def trade_id(text: str) -> TradeId:
@@ -229,12 +287,10 @@ def moment(told: str | int) -> Nanos:
 
 def candle(symbol: str, length: str, row: Row, at: Nanos) -> Candle:
     """A candle, which may still change."""
-    positive(row.open, row.high, row.low, row.close)
-    quantities(row.volume)
     if not _plain(row.begin):
         raise WireError(f"impossible time: {row.begin[:40]}")
-    prices = (row.open, row.high, row.low, row.close, row.volume)
-    return Candle("kucoin", symbol, length, nanos(int(row.begin) * 1000), *prices, closed=False, received=at)
+    opens, prices = nanos(int(row.begin) * 1000), (row.open, row.high, row.low, row.close)
+    return _records.candle("kucoin", (symbol, length), opens, prices=prices, volume=row.volume, closed=False, at=at)
 
 
 def rest_trade(symbol: str, t: RestTrade, at: Nanos) -> Trade:
@@ -247,15 +303,5 @@ def instrument(told: Symbol) -> Instrument:
     """A market, under its present name."""
     known = told.name.count("-") == 1
     base, _, quoted = told.name.partition("-") if known else (told.base_currency, "-", told.quote_currency)
-    return Instrument(
-        exchange="kucoin",
-        symbol=f"{base}/{quoted}",
-        native=told.symbol,
-        base=base,
-        quote=quoted,
-        tick_size=told.price_increment,
-        amount_step=told.base_increment,
-        contract_size=Decimal(1),
-        amount_unit=base,
-        status="trading" if told.enable_trading else "disabled",
-    )
+    tick, step, status = told.price_increment, told.base_increment, "trading" if told.enable_trading else "disabled"
+    return _records.spot("kucoin", (base, quoted), told.symbol, tick=tick, step=step, status=status)

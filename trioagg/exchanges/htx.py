@@ -3,18 +3,19 @@
 Documentation: "Spot: Reference Data, Market Data, WebSocket Market Data" and "USDT-M: Linear Swap Market Data
 Interface, WebSocket Subscription" of HTX OpenAPI.
 
-- Two houses: spot at ``api.huobi.pro``, swaps at ``api.hbdm.com``, where funding rates and liquidations have a socket
-  and a dialect of their own (``op`` instead of ``sub``). Spot symbols are ``btcusdt``, swaps ``BTC-USDT``.
+- Two houses: spot at ``api.huobi.pro``, whose books have a socket of their own (``/feed``), swaps at ``api.hbdm.com``,
+  whose funding rates and liquidations have one, and a dialect of their own (``op`` instead of ``sub``). Spot symbols
+  are ``btcusdt``, swaps ``BTC-USDT``.
 - Everything that comes over a socket is gzipped JSON. A ping must be answered with its own number; it comes every 5 s.
 - One topic per subscription. Data may come before its acknowledgement; the first trades are the last known ones again.
 - Spot trades are known by ``tradeId`` (REST: ``trade-id``); their ``id`` has 27 digits and is another. Swap trades are
   known by ``id``, which is not contiguous. Within a frame the newest trade comes first; events are in order of time.
 - Swap trades, volumes and open interest are what HTX prints: its documentation counts both sides of each trade.
-- Sizes of the best bid and ask of swaps are contracts; without the instrument list they are not known, so null.
+- Spot books are ``mbp``: each change names the one before; the snapshot is asked for over the socket once they flow.
+  Swap books are ``high_freq``: the snapshot comes by itself, versions count by one, a second subscription begins anew.
+- Sizes in books and best bids and asks of swaps are contracts, which mean nothing without the instrument list.
 - Candles have no end mark: one is closed once a later one has come. Days begin at midnight UTC+8.
 - Errors come with HTTP 200, in two spellings (``err-code`` and ``err_code``).
-
-Understood of REST: ``history/trade`` (the last 2,000, no paging), ``history/kline``, tickers, funding, open interest.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-from attrs import evolve
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
@@ -37,6 +36,7 @@ from trioagg.exchanges import (
     Exchange,
     Feed,
     Fetch,
+    Hole,
     Limits,
     Output,
     Proof,
@@ -46,22 +46,43 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _htx as wire
+from trioagg.exchanges._books import Change, JoinedBook, OrderBook
 from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker
+from trioagg.exchanges._records import Newest, asked
+from trioagg.model import Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker
 
 SWAP_REST = "https://api.hbdm.com"
 SWAP_WS = "wss://api.hbdm.com"
-SPOT, SWAP, NOTICES = "/ws", "/linear-swap-ws", "/linear-swap-notification"
+SPOT, FEED, SWAP, NOTICES = "/ws", "/feed", "/linear-swap-ws", "/linear-swap-notification"
 """The sockets."""
-FRESH = 300 * 1_000_000_000  # ns for which REST's last price and volume may stand beside a newer best bid and ask
+TOPICS: Mapping[Channel, str] = {
+    Channel.TRADES: "market.{}.trade.detail",
+    Channel.TICKER: "market.{}.bbo",
+    Channel.BOOK: "market.{}.{depth}",
+    Channel.CANDLES: "market.{}.kline.{period}",
+    Channel.FUNDING: "public.{}.funding_rate",
+    Channel.LIQUIDATIONS: "public.{}.liquidation_orders",
+}
+LEVELS = {"5": 5, "20": 20, "150": 150, "400": 400, "size_20.high_freq": 20, "size_150.high_freq": 150}
+"""How topics of books that tell changes end, and the levels of a side that they tell of."""
+DEPTHS = {False: ("mbp.150", "mbp.400"), True: ("depth.size_20.high_freq", "depth.size_150.high_freq")}
+"""Those that are subscribed to, by whether they are of a swap."""
 FEW = 5  # symbols that are asked for one by one; more come with everybody's
+SWAP_DAY = "/linear-swap-ex/market/detail/merged?contract_code="
+SWAP_DAYS = "/v2/linear-swap-ex/market/detail/batch_merged?business_type=swap"
+HELD = "/linear-swap-api/v1/swap_open_interest"
+POLLS = (
+    (Channel.TICKER, False, "/market/detail/merged?symbol=", "/market/tickers"),
+    (Channel.TICKER, True, SWAP_DAY, SWAP_DAYS),
+    (Channel.OPEN_INTEREST, True, f"{HELD}?contract_code=", HELD),
+)
+"""What is polled, whether of swaps, where one market is asked for, and where all are."""
 QUOTES = "usdt husd usdc usdd btc eth ht trx eur try brl gbp uah rub tusd usd1".split()
 UNUSED = (
     "depth mbp tickers overview index basis mark_price premium_index estimated_rate contract_info contract_elements "
     "heartbeat"
 ).split()
 """Kinds that are known and not collected."""
-OF_ONE = ("/market/history/trade", "/market/history/kline", "/market/detail/merged", "/market/detail")
 UNUSED_PATHS = (
     "/market/depth /market/trade /market/overview /v1/common/timestamp /v1/common/currencys /v2/market-status "
     "/v2/settings/common/symbols /v1/settings/common/market-symbols /v1/settings/common/symbols /api/v1/timestamp "
@@ -70,8 +91,8 @@ UNUSED_PATHS = (
     "/linear-swap-api/v3/swap_liquidation_orders /index/market/history/linear_swap_mark_price_kline"
 ).split()
 
-Level = tuple[Decimal | None, Decimal | None]
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
+Handler = Callable[[wire.Market, wire.Frame, Nanos], Sequence[Output]]
 
 
 class Adapter(Exchange):
@@ -80,11 +101,12 @@ class Adapter(Exchange):
     name = "htx"
     rest_url = "https://api.huobi.pro"
     ws_url = "wss://api.huobi.pro"
-    streamed = frozenset({Channel.TRADES, Channel.TICKER, Channel.CANDLES, Channel.FUNDING, Channel.LIQUIDATIONS})
+    streamed = frozenset(TOPICS)
     polled = frozenset({Channel.TICKER, Channel.OPEN_INTEREST})
     proofs: ClassVar[Mapping[Channel, Proof]] = {
         Channel.TRADES: Proof.OVERLAP,
         Channel.TICKER: Proof.NOTHING,
+        Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
         Channel.FUNDING: Proof.NOTHING,
         Channel.OPEN_INTEREST: Proof.NOTHING,
@@ -92,18 +114,31 @@ class Adapter(Exchange):
     }
     limits = Limits(streams=50, sends=10, weight=10, window=1)
     encoding = "gzip"
+    clock = Fetch("/v1/common/timestamp")
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._listed = {item.native: item for item in feed.instruments}
+        self._sizes = {item.native: item.contract_size for item in feed.instruments}
         self._topics = [topic for item in feed.subscriptions if (topic := self._topic(item))]
-        self._asked = {(item.channel, item.native) for item in feed.subscriptions}
-        self._candles: dict[str, Candle] = {}
+        self._newest = Newest()
         self._routes: dict[str, Route] = {}
-        self._ops: dict[str, Route] = {
-            "notify": self._on_data,
-            "ping": self._on_ping,
-            "close": self._on_close,
+        self._of_one: Mapping[str, Handler] = {
+            "market.trade": self._on_trades,
+            "market.bbo": self._on_quote,
+            **dict.fromkeys(("market.ticker", "market.detail"), self._on_day),
+            **dict.fromkeys(("/market/detail", "/market/detail/merged"), self._on_day),
+            "/market/history/trade": wire.history,
+        }
+        self._of_all: Mapping[str, Route] = {
+            **dict.fromkeys(("/market/tickers", "/market/detail/batch_merged"), self._days),
+            **dict.fromkeys(("public.funding_rate", "/swap_funding_rate", "/swap_batch_funding_rate"), self._fundings),
+            "public.liquidation_orders": self._liquidations,
+            "/swap_open_interest": self._open_interests,
+        }
+        self._ops: Mapping[str, Route] = {
+            "notify": lambda frame, at: self._routed(frame.topic, frame, at),
+            "ping": lambda frame, at: (Send(msgspec.json.encode({"op": "pong", "ts": frame.ts}).decode()),),
+            "close": lambda frame, at: (Retire("the exchange closes the connection"),),
             **dict.fromkeys(("sub", "unsub", "error"), self._on_reply),
         }
 
@@ -113,7 +148,9 @@ class Adapter(Exchange):
 
     @classmethod
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
-        return wire.spot_instruments(body) if fetch.path.startswith("/v1") else wire.swap_instruments(body)
+        if fetch.path.startswith("/v1"):
+            return [wire.spot(told) for told in wire.symbols.decode(body).data]
+        return [wire.swap(told) for told in wire.contracts.decode(body).data if told.perpetual]
 
     @classmethod
     def native(cls, symbol: str) -> str:
@@ -139,30 +176,22 @@ class Adapter(Exchange):
         return [some for together in sockets.values() for some in super(Adapter, cls).connections(together)]
 
     def polls(self) -> Iterable[Fetch]:
-        tickers = self._natives(Channel.TICKER)
-        spot, swaps = [name for name in tickers if "-" not in name], [name for name in tickers if "-" in name]
-        held = [native for native in self._natives(Channel.OPEN_INTEREST) if "-" in native]
-        ask = partial(_asking, every=self.feed.interval)
-        yield from ask("/market/detail/merged?symbol=", spot, instead="/market/tickers")
-        every = "/v2/linear-swap-ex/market/detail/batch_merged?business_type=swap"
-        yield from ask("/linear-swap-ex/market/detail/merged?contract_code=", swaps, instead=every, host=SWAP_REST)
-        every = "/linear-swap-api/v1/swap_open_interest"
-        yield from ask(f"{every}?contract_code=", held, instead=every, host=SWAP_REST)
+        for channel, swap, one, every in POLLS:
+            natives = [native for native in self.natives(channel) if ("-" in native) is swap]
+            paths = [one + native for native in natives] if len(natives) <= FEW else [every]
+            yield from (Fetch(path, every=self.feed.interval, host=SWAP_REST if swap else "") for path in paths)
 
     def begin(self) -> Iterable[Action]:
         socket = next((socket for item in self.feed.subscriptions if (socket := _socket(item))), SPOT)
-        yield Connect(socket, "" if socket == SPOT else SWAP_WS)
+        yield Connect(socket, "" if socket in (SPOT, FEED) else SWAP_WS)
 
     def opened(self) -> Iterable[Action]:
-        for number, topic in enumerate(self._topics, 1):
-            notice = {"op": "sub", "cid": str(number), "topic": topic}
-            request = notice if topic.startswith("public.") else {"sub": topic, "id": str(number)}
-            yield Send(msgspec.json.encode(request).decode())
+        return [_subscribe(topic, str(number)) for number, topic in enumerate(self._topics, 1)]
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         told = wire.frame.decode(frame)
         if told.ch:
-            return (self._routes.get(told.ch) or self._route(told.ch))(told, at)
+            return self._routed(told.ch, told, at)
         if told.ping is not None:
             return (Send(f'{{"pong":{told.ping}}}'),)
         if told.op:
@@ -172,112 +201,79 @@ class Adapter(Exchange):
         return self._on_reply(told, at)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
-        url = urlsplit(fetch.path)
-        if url.path in UNUSED_PATHS:
+        path, query = asked(fetch)
+        if path in UNUSED_PATHS:
             return ()
-        wire.check(body)
-        path = url.path.removeprefix("/v2").removeprefix("/linear-swap-ex").removeprefix("/linear-swap-api/v1")
-        if path in OF_ONE:
-            query = dict(parse_qsl(url.query))
-            return self._of_one(path, self._market(_named(query)), query.get("period", ""), body=body, at=at)
-        return self._of_all(path, body, at)
+        answer = wire.frame.decode(body)
+        wire.check(answer)
+        path = path.removeprefix("/v2").removeprefix("/linear-swap-ex").removeprefix("/linear-swap-api/v1")
+        if route := self._of_all.get(path):
+            return route(answer, at)
+        if path not in self._of_one and path != "/market/history/kline":
+            raise WireError("unknown REST path")
+        market = self._market(query.get("contract_code") or query["symbol"])
+        if handler := self._of_one.get(path):
+            return handler(market, answer, at)
+        return wire.candles(market, query.get("period", ""), answer, at)
 
-    def _of_one(self, path: str, market: wire.Market, period: str, *, body: bytes, at: Nanos) -> Sequence[Output]:
-        if path == "/market/history/trade":
-            return wire.history(market, body, at)
-        if path == "/market/history/kline":
-            return wire.candles(market.symbol, period, body, at)
-        merged = wire.merged.decode(body)
-        return [self._ticker(market, merged.tick, merged.ts, at)]
+    def missing(self, hole: Hole) -> Fetch:
+        if "-" in hole.native:
+            path = f"/linear-swap-ex/market/history/trade?contract_code={hole.native}&size=2000"
+            return Fetch(path, host=SWAP_REST)
+        return Fetch(f"/market/history/trade?symbol={hole.native}&size=2000")
 
-    def _of_all(self, path: str, body: bytes, at: Nanos) -> Sequence[Output]:
-        match path:
-            case "/market/tickers" | "/market/detail/batch_merged":
-                return self._tickers(wire.days.decode(body), at)
-            case "/swap_funding_rate" | "/swap_batch_funding_rate":
-                rates = wire.rates.decode(body)
-                return self._fundings(rates.data if isinstance(rates.data, list) else [rates.data], rates.ts, at)
-            case "/swap_open_interest":
-                held = wire.held.decode(body)
-                ours = [item for item in held.data if self._wanted(Channel.OPEN_INTEREST, item.contract_code)]
-                return [self._open_interest(item, held.ts, at) for item in ours]
-        raise WireError("unknown REST path")
-
-    def _natives(self, channel: Channel) -> list[str]:
-        return [item.native for item in self.feed.subscriptions if item.channel is channel]
-
-    def _wanted(self, channel: Channel, native: str) -> bool:
-        """Whether somebody asked for it; where nobody said what, everything but dated futures."""
-        return (channel, native) in self._asked if self._asked else "-" not in native or self._market(native).swap
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return nanos(wire.clock.decode(body).data)
 
     def _topic(self, item: Subscription) -> str:
         """The topic of a subscription; empty where its market lacks the channel or has no stream of it."""
         if not _socket(item):
             return ""
-        match item.channel:
-            case Channel.TRADES:
-                return f"market.{item.native}.trade.detail"
-            case Channel.TICKER:
-                return f"market.{item.native}.bbo"
-            case Channel.CANDLES:
-                period = next((name for name, (ours, _) in wire.PERIODS.items() if ours == self.feed.candle), "1min")
-                return f"market.{item.native}.kline.{period}"
-            case Channel.FUNDING:
-                return f"public.{item.native}.funding_rate"
-            case _:
-                return f"public.{item.native}.liquidation_orders"
+        few, many = DEPTHS["-" in item.native]
+        depth = few if LEVELS[few.partition(".")[2]] >= self.feed.book.levels else many
+        period = next((name for name, (ours, _) in wire.PERIODS.items() if ours == self.feed.candle), "1min")
+        return TOPICS[item.channel].format(item.native, depth=depth, period=period)
+
+    def _market(self, native: str) -> wire.Market:
+        symbol = self.symbol(native)
+        swap = ":" in symbol
+        return wire.Market(symbol, swap, self._sizes.get(native) if swap else Decimal(1))
+
+    def _ours(self, native: str, channel: Channel) -> bool:
+        """Whether it was asked for; dated futures never are."""
+        symbol = self.symbol(native)
+        return self.wants(symbol, channel) and ("-" not in native or ":" in symbol)
+
+    def _routed(self, topic: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        if topic not in self._routes:
+            self._routes[topic] = self._route(topic)
+        return self._routes[topic](frame, at)
 
     def _route(self, topic: str) -> Route:
         """The route of a topic's frames: by its words, unless it is one that nobody asked for."""
-        house, _, rest = topic.partition(".")
-        native, _, rest = rest.partition(".")
-        kind, _, detail = rest.partition(".")
-        route = self._kind(f"{house}.{kind or native}", native, detail)
-        uninvited = self._asked and topic not in self._topics and house == "market"
-        self._routes[topic] = self._unused if uninvited else route
-        return self._routes[topic]
-
-    def _kind(self, kind: str, native: str, detail: str) -> Route:
-        match kind:
-            case _ if kind.removeprefix("market.").removeprefix("public.") in UNUSED:
-                return self._unused
-            case "public.funding_rate":
-                return self._on_funding
-            case "public.liquidation_orders":
-                return self._on_liquidations
-            case "market.trade" | "market.bbo" | "market.ticker" | "market.detail" | "market.kline":
-                return self._market_route(kind.removeprefix("market."), native, detail)
-        raise WireError(f"unknown message kind {kind[:40]!r}")
-
-    def _market_route(self, kind: str, native: str, detail: str) -> Route:
+        house, native, kind, detail = [*topic.split(".", 3), "", "", ""][:4]
         market = self._market(native)
-        if "-" in native and not market.swap:  # dated futures
-            return self._unused
+        kind = f"{house}.{kind or native}"
+        route = self._of_all.get(kind) or self._kind(kind, detail, market)
+        dated = "-" in native and not market.swap
+        uninvited = house == "market" and (dated or (self._topics and topic not in self._topics))
+        return self._unused if uninvited else route
+
+    def _kind(self, kind: str, detail: str, market: wire.Market) -> Route:
+        if handler := self._of_one.get(kind):
+            return partial(handler, market)
         match kind:
-            case "trade":
-                return partial(_on_trades, market)
-            case "bbo":
-                return partial(self._on_swap_quote if market.swap else self._on_spot_quote, market)
-            case "kline":
-                return partial(self._on_candle, market.symbol, wire.interval(detail)[0])
-        return partial(self._on_day, market)
-
-    def _market(self, native: str) -> wire.Market:
-        listed = self._listed.get(native)
-        symbol = listed.symbol if listed else self.unified(native)
-        return wire.Market(symbol, ":" in symbol, listed.contract_size if listed else None)
-
-    def _on_data(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return (self._routes.get(frame.topic) or self._route(frame.topic))(frame, at)
-
-    def _on_ping(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return (Send(msgspec.json.encode({"op": "pong", "ts": frame.ts}).decode()),)
-
-    def _unused(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return ()
-
-    def _on_close(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return (Retire("the exchange closes the connection"),)
+            case "market.kline":
+                return partial(self._on_candle, wire.interval(detail)[0], market)
+            case "market.mbp" | "market.depth" if detail in LEVELS:
+                book = JoinedBook("htx", market.symbol, self.feed.book, depth=LEVELS[detail])
+                return partial(self._on_swap_book if market.swap else self._on_spot_book, book, market)
+            case "market.depth" if detail == "step0":
+                return partial(self._on_whole, OrderBook("htx", market.symbol, self.feed.book), market)
+        if kind.partition(".")[2] in UNUSED:
+            return self._unused
+        raise WireError(f"unknown message kind {kind[:40]!r}")
 
     def _on_reply(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         if "error" in (frame.status, frame.op) or frame.code not in (None, 0, "0"):
@@ -286,112 +282,112 @@ class Adapter(Exchange):
         if what := frame.subbed or frame.unsubbed or frame.topic:
             return (Ack(what),)
         if frame.rep:
-            return ()
+            return self._routed(frame.rep, frame, at) if ".mbp." in frame.rep else ()
         raise WireError("unknown message kind")
 
-    def _on_spot_quote(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        q = wire.spot_quote.decode(frame.tick)
-        quantities(q.bid, q.bid_size, q.ask, q.ask_size)
-        stamp = wire.time(frame.ts if q.quote_time is None else q.quote_time)
-        last, volume = self._daily(market.symbol, at)
-        return (Ticker("htx", market.symbol, q.bid, q.bid_size, q.ask, q.ask_size, last, volume, stamp, at),)
+    def _unused(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        return ()
 
-    def _on_swap_quote(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        q = wire.swap_quote.decode(frame.tick)
-        sides = (*_level(q.bid, None, market), *_level(q.ask, None, market))
-        return (Ticker("htx", market.symbol, *sides, *self._daily(market.symbol, at), nanos(q.ts), at),)
+    def _on_trades(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        return wire.trades(market, wire.deals[market.swap].decode(frame.tick).data, at)
+
+    def _on_quote(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        q = wire.quotes[market.swap].decode(frame.tick)
+        stamp = wire.time(frame.ts if q.ts is None else q.ts)
+        return (Ticker("htx", market.symbol, *market.sides(q), *self.daily(market.symbol, at), stamp, at),)
+
+    def _on_spot_book(self, book: JoinedBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        """A change, or the snapshot that was asked for."""
+        stamp = wire.time(frame.ts)
+        if frame.rep:
+            whole = wire.spot_book.decode(frame.data)
+            return book.join(whole.number, whole.bids, whole.asks, stamp=stamp, at=at)
+        told = wire.spot_change.decode(frame.tick)
+        out = book.step(Change(told.after, told.number, told.bids, told.asks, stamp), at)
+        return [*out, Send(msgspec.json.encode({"req": frame.ch, "id": "book"}).decode())] if book.due(at) else out
+
+    def _on_swap_book(self, book: JoinedBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        told = wire.book.decode(frame.tick)
+        sides, stamp = (market.levels(told.bids), market.levels(told.asks)), nanos(told.ts)
+        if told.event == "snapshot":
+            events = book.replace(*sides, stamp, at)
+            book.held = told.version
+            return events
+        out = book.step(Change(told.version - 1, told.version, *sides, stamp), at) if book.standing else []
+        return [*out, _subscribe(frame.ch, "book")] if book.due(at) else out
+
+    def _on_whole(self, book: OrderBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        """The whole book each time: what differs from the one before is told."""
+        told = wire.book.decode(frame.tick)
+        bids, asks = market.levels(told.bids), market.levels(told.asks)
+        if not book.standing:
+            return book.replace(bids, asks, nanos(told.ts), at)
+        return book.change(wire.changed(book.bids(), bids), wire.changed(book.asks(), asks), nanos(told.ts), at)
 
     def _on_day(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         return (self._ticker(market, wire.day.decode(frame.tick), frame.ts, at),)
 
-    def _on_candle(self, symbol: str, interval: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        new = wire.candle(symbol, interval, wire.bar.decode(frame.tick), at)
-        before = self._candles.setdefault(frame.ch, new)
-        if new.open_time < before.open_time:
-            return (evolve(new, closed=True),)
-        self._candles[frame.ch] = new
-        ended = new.open_time > before.open_time
-        return (evolve(before, closed=True, received=at), new) if ended else (new,)
+    def _on_candle(self, interval: str, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        return self._newest.told([wire.candle(market, interval, wire.bar.decode(frame.tick), at)])
 
-    def _on_funding(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return self._fundings(wire.noticed_rates.decode(frame.data), frame.ts, at)
-
-    def _on_liquidations(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+    def _liquidations(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         orders = wire.forced.decode(frame.data)
-        ours = [order for order in orders if self._wanted(Channel.LIQUIDATIONS, order.contract_code)]
-        return [self._liquidation(order, at) for order in ours]
+        return [self._liquidation(o, at) for o in orders if self._ours(o.contract_code, Channel.LIQUIDATIONS)]
 
     def _liquidation(self, order: wire.Forced, at: Nanos) -> Liquidation:
         positive(order.price, order.amount)
-        symbol, stamp = self._market(order.contract_code).symbol, nanos(order.created_at)
+        symbol, stamp = self.symbol(order.contract_code), nanos(order.created_at)
         return Liquidation("htx", symbol, order.direction, order.price, order.amount, stamp, at)
 
-    def _daily(self, symbol: str, at: Nanos) -> tuple[Decimal | None, Decimal | None]:
-        day = self.feed.board.get(symbol)
-        return (day.last, day.volume) if day and at - day.at < FRESH else (None, None)
-
-    def _tickers(self, days: wire.Days, at: Nanos) -> Sequence[Output]:
-        named = [(day.contract_code or day.symbol, day) for day in days.data or days.ticks]
-        ours = [(self._market(native), day) for native, day in named if self._wanted(Channel.TICKER, native)]
-        return [self._ticker(market, day, days.ts, at) for market, day in ours]
+    def _days(self, answer: wire.Frame, at: Nanos) -> Sequence[Output]:
+        named = [(day.contract_code or day.symbol, day) for day in wire.days.decode(answer.ticks or answer.data)]
+        ours = [(self._market(native), day) for native, day in named if self._ours(native, Channel.TICKER)]
+        return [self._ticker(market, day, answer.ts, at) for market, day in ours]
 
     def _ticker(self, market: wire.Market, day: wire.Day, ts: int | str | None, at: Nanos) -> Ticker:
         last = day.last_price or day.close
         quantities(last, day.amount)
-        sides = (*_level(day.bid, day.bid_size, market), *_level(day.ask, day.ask_size, market))
         stamp = wire.time(ts if day.ts is None else day.ts)
         self.feed.board[market.symbol] = Daily(last, day.amount, at)
-        return Ticker("htx", market.symbol, *sides, last, day.amount, stamp, at)
+        return Ticker("htx", market.symbol, *market.sides(day), last, day.amount, stamp, at)
 
-    def _fundings(self, rates: Iterable[wire.Rate], ts: int | str | None, at: Nanos) -> Sequence[Output]:
-        ours = [rate for rate in rates if self._wanted(Channel.FUNDING, rate.contract_code)]
-        return [self._funding(rate, rate.funding_rate, ts, at) for rate in ours if rate.funding_rate is not None]
+    def _fundings(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        rates, stamp = wire.rates.decode(frame.data), wire.time(frame.ts)
+        ours = [
+            r for r in (rates if isinstance(rates, list) else [rates]) if self._ours(r.contract_code, Channel.FUNDING)
+        ]
+        return [self._funding(rate, rate.funding_rate, stamp, at) for rate in ours if rate.funding_rate is not None]
 
-    def _funding(self, told: wire.Rate, rate: Decimal, ts: int | str | None, at: Nanos) -> Funding:
+    def _funding(self, told: wire.Rate, rate: Decimal, stamp: Nanos | None, at: Nanos) -> Funding:
         quantities(abs(rate))
         due = wire.time(told.settlement_time or told.funding_time)
-        return Funding("htx", self._market(told.contract_code).symbol, rate, None, None, due, wire.time(ts), at)
+        return Funding("htx", self.symbol(told.contract_code), rate, None, None, due, stamp, at)
 
-    def _open_interest(self, item: wire.Held, ts: int, at: Nanos) -> OpenInterest:
-        quantities(item.amount)
-        return OpenInterest("htx", self._market(item.contract_code).symbol, item.amount, nanos(ts), at)
-
-
-def _asking(path: str, natives: Sequence[str], *, instead: str, every: float, host: str = "") -> Iterable[Fetch]:
-    """A request for each of a few markets, or one for all."""
-    paths = [path + native for native in natives] if len(natives) <= FEW else [instead]
-    return [Fetch(path, every=every, host=host) for path in paths]
+    def _open_interests(self, answer: wire.Frame, at: Nanos) -> Sequence[Output]:
+        ours = [h for h in wire.held.decode(answer.data) if self._ours(h.contract_code, Channel.OPEN_INTEREST)]
+        quantities(*(item.amount for item in ours))
+        stamp = wire.time(answer.ts)
+        return [OpenInterest("htx", self.symbol(item.contract_code), item.amount, stamp, at) for item in ours]
 
 
 def _socket(item: Subscription) -> str:
     """The socket of a subscription; empty where its market lacks the channel or has no stream of it."""
     swap = "-" in item.native
     match item.channel:
-        case Channel.TRADES | Channel.TICKER | Channel.CANDLES:
-            return SWAP if swap else SPOT
-        case Channel.FUNDING | Channel.LIQUIDATIONS if swap:
-            return NOTICES
-    return ""
+        case Channel.FUNDING | Channel.LIQUIDATIONS:
+            return NOTICES if swap else ""
+        case Channel.OPEN_INTEREST:
+            return ""
+        case Channel.BOOK if not swap:
+            return FEED
+    return SWAP if swap else SPOT
 
 
-def _on_trades(market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-    return wire.trades(market, wire.deals[market.swap].decode(frame.tick).data, at)
-
-
-def _level(price: Decimal | list[Decimal] | None, size: Decimal | None, market: wire.Market) -> Level:
-    """A side of the best bid and ask, in either form; nothing where nobody offers."""
-    if isinstance(price, list):
-        price, size = price if len(price) == 2 else (None, None)
-    quantities(price, size)
-    if not price:
-        return None, None
-    if market.swap and size is not None:
-        size = None if market.size is None else size * market.size
-    return price, size
-
-
-def _named(query: Mapping[str, str]) -> str:
-    native = query.get("symbol") or query.get("contract_code")
-    if not native:
-        raise WireError("the request names no symbol")
-    return native
+def _subscribe(topic: str, number: str) -> Send:
+    """In the dialect of its socket."""
+    request = {"sub": topic, "id": number}
+    if topic.startswith("public."):
+        request = {"op": "sub", "cid": number, "topic": topic}
+    if topic.endswith(".high_freq"):
+        request = {"sub": topic, "data_type": "incremental", "id": number}
+    return Send(msgspec.json.encode(request).decode())

@@ -1,22 +1,21 @@
 """KuCoin spot, over its classic WebSocket.
 
-Documentation: "Get Public Token - Spot/Margin", "Public Channels: Trade, Ticker, Klines", "Get All Symbols", "Get All
-Tickers", "Get Trade History", "Get Klines" and "Rate Limit" of KuCoin API.
+Documentation: "Get Public Token - Spot/Margin", "Public Channels: Trade, Ticker, Orderbook - Increment, Klines", "Get
+All Symbols", "Get All Tickers", "Get Trade History", "Get Part OrderBook", "Get Klines" and "Rate Limit" of KuCoin API.
 
 - A token is asked for first (``bullet-public``, a POST); the answer names the socket. Nothing may be sent before
   ``welcome``. The client pings every 18 s and is dropped when silent.
 - 100 messages may be sent in 10 s, 100 symbols named in one topic, 300 topics held on one connection.
 - Trades are known by ``tradeId``, which equals ``sequence``, the only number that REST tells. It rises in steps of more
   than one, so it proves nothing. The oldest ids were hexadecimal.
+- ``level2`` tells all changes of a book, from ``sequenceStart`` to ``sequenceEnd``, without holes. Without a key, a
+  snapshot of REST tells the best 100 levels of a side only; when the price came near their end, a new one is asked for.
 - Times of trades are nanoseconds, as text on the socket and as a number in REST; of tickers milliseconds; of candles
   seconds, as text.
 - The ticker lacks the day's volume, which is merged from REST's list of all tickers, as long as that is fresh.
 - Candles are in the order open, close, high, low and have no end mark: one is closed once a later one has come.
 - ``symbol`` is for ever, ``name`` follows renamings: markets are known by their name.
 - Errors may come with HTTP 200: only the code ``"200000"`` is good.
-
-Understood of REST: ``histories`` (the last 100 trades, no paging), ``candles``, ``allTickers``, ``stats`` and
-``orderbook/level1``.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from attrs import evolve
 from msgspec import Raw
 
-from trioagg.errors import RateLimited, WireError
+from trioagg.errors import WireError
 from trioagg.exchanges import (
     Ack,
     Action,
@@ -39,6 +37,7 @@ from trioagg.exchanges import (
     Feed,
     Fetch,
     Heartbeat,
+    Hole,
     Limits,
     Output,
     Proof,
@@ -48,25 +47,53 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _kucoin as wire
+from trioagg.exchanges._books import Change, JoinedBook
 from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.model import Candle, Channel, Instrument, Nanos, Ticker, Trade
+from trioagg.exchanges._records import Newest, Query, asked
+from trioagg.model import Channel, Delta, Event, Instrument, Level, Nanos, Ticker, Trade
 
 TOKEN = "/api/v1/bullet-public"  # noqa: S105  (a path)
+BOOK = "/api/v1/market/orderbook/level2_100"
+TOLD = 100  # levels of a side in a snapshot
 PER_MESSAGE = 100  # symbols named in one topic
-FRESH = 300 * 1_000_000_000  # ns for which REST's volume may stand beside a newer best bid and ask
-SILENCE = 30.0  # seconds, the window of the limit; how much of it is left, a header tells in milliseconds
+TOPICS = {Channel.TRADES: "/market/match", Channel.TICKER: "/market/ticker", Channel.BOOK: "/market/level2"}
 UNUSED = (
-    "/market/level2 /market/level3 /market/snapshot /spotMarket/level2Depth5 /spotMarket/level2Depth50 "
+    "/market/level3 /market/snapshot /spotMarket/level2Depth5 /spotMarket/level2Depth50 "
     "/indicator/index /indicator/markPrice /margin/fundingBook /callauction/level2Depth50 /callauction/callauctionData"
 ).split()
 """Kinds that are known and not collected."""
 UNUSED_PATHS = (
     "/api/v1/timestamp /api/v1/status /api/v1/symbols /api/v2/symbols /api/v1/markets /api/v3/currencies "
-    "/api/v1/market/orderbook/level2_20 /api/v1/market/orderbook/level2_100 /api/v3/market/orderbook/level2"
+    "/api/v1/market/orderbook/level2_20 /api/v3/market/orderbook/level2"
 ).split()
 
 
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
+
+
+class Shallow(JoinedBook):
+    """A book of which a snapshot tells the best levels only: of those beyond, just what changed since is known."""
+
+    def replace(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
+        """Take a snapshot, and note how far it reaches: a side that it does not fill, it tells whole."""
+        self._lowest = min(bids)[0] if len(bids) >= TOLD else None
+        self._highest = max(asks)[0] if len(asks) >= TOLD else None
+        return super().replace(bids, asks, stamp, at)
+
+    def change(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
+        """Take changes; when they wear the book out, it falls, and tells no levels that may not be the market's."""
+        events = super().change(bids, asks, stamp, at)
+        if not self.standing or not self._worn():
+            return events
+        self.fall()
+        return [event for event in events if isinstance(event, Delta)]
+
+    def _worn(self) -> bool:
+        """Whether levels that are wanted, or half of what a snapshot tells, lie beyond its reach."""
+        count = min(self._plan.levels, TOLD // 2)
+        bids, asks = self.bids(count), self.asks(count)
+        low = self._lowest is not None and (len(bids) < count or bids[-1][0] < self._lowest)
+        return low or (self._highest is not None and (len(asks) < count or asks[-1][0] > self._highest))
 
 
 class Adapter(Exchange):
@@ -75,29 +102,25 @@ class Adapter(Exchange):
     name = "kucoin"
     rest_url = "https://api.kucoin.com"
     ws_url = "wss://ws-api-spot.kucoin.com"
-    streamed = frozenset({Channel.TRADES, Channel.TICKER, Channel.CANDLES})
+    streamed = frozenset({Channel.TRADES, Channel.TICKER, Channel.BOOK, Channel.CANDLES})
     polled = frozenset({Channel.TICKER})
     proofs: ClassVar[Mapping[Channel, Proof]] = {
         Channel.TRADES: Proof.OVERLAP,
         Channel.TICKER: Proof.NOTHING,
+        Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
     }
-    limits = Limits(streams=100, sends=8, weight=2000, window=30, cooldown={429: SILENCE, 403: SILENCE})
+    limits = Limits(streams=100, sends=8, weight=2000, window=30, cooldown={429: wire.SILENCE, 403: wire.SILENCE})
     heartbeat = Heartbeat(15, '{"id":"ping","type":"ping"}')
+    clock = Fetch("/api/v1/timestamp", weight=3)
+    joined = (BOOK,)
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._symbols = {instrument.native: instrument.symbol for instrument in feed.instruments}
-        self._asked = {_topic(item, feed.candle) for item in feed.subscriptions}
-        self._latest: dict[str, Candle] = {}
+        self._topics = {_topic(item, feed.candle) for item in feed.subscriptions}
+        self._newest = Newest()
+        self._books: dict[str, Shallow] = {}
         self._routes: dict[str, Route] = {}
-        self._types: dict[str, Route] = {
-            "message": self._on_message,
-            "welcome": self._on_welcome,
-            "error": self._on_error,
-            "ack": self._on_ack,
-            **dict.fromkeys(("pong", "notice", "command"), self._unused),
-        }
 
     @classmethod
     def listing(cls) -> Sequence[Fetch]:
@@ -105,10 +128,7 @@ class Adapter(Exchange):
 
     @classmethod
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
-        answer = wire.answer.decode(body)
-        if answer.code != "200000":
-            raise WireError(wire.complaint(answer))
-        return [wire.instrument(symbol) for symbol in wire.symbols.decode(answer.data)]
+        return [wire.instrument(symbol) for symbol in wire.symbols.decode(wire.data(wire.answer.decode(body)))]
 
     @classmethod
     def native(cls, symbol: str) -> str:
@@ -119,7 +139,7 @@ class Adapter(Exchange):
         return native.replace("-", "/") if native.count("-") == 1 else native
 
     def polls(self) -> Iterable[Fetch]:
-        if any(item.channel is Channel.TICKER for item in self.feed.subscriptions):
+        if self.natives(Channel.TICKER):
             yield Fetch("/api/v1/market/allTickers", weight=15, every=self.feed.interval)
 
     def begin(self) -> Iterable[Action]:
@@ -127,24 +147,26 @@ class Adapter(Exchange):
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         told = wire.frame.decode(frame)
-        if told.topic and told.type == "message":
-            return (self._routes.get(told.topic) or self._route(told.topic))(told, at)
-        if told.type not in self._types:
-            raise WireError(f"unknown message kind {told.type[:40]!r}")
-        return self._types[told.type](told, at)
+        match told.type:
+            case "message" if told.topic:
+                return (self._routes.get(told.topic) or self._route(told.topic))(told, at)
+            case "message":
+                raise WireError("a message without a topic")
+            case "welcome":
+                return [_subscribe(number, topic) for number, topic in enumerate(self._requests(), 1)]
+            case "ack":
+                return (Ack(f"request {told.id}"),)
+            case "error":
+                return (_refusal(told),)
+            case "pong" | "notice" | "command":
+                return ()
+        raise WireError(f"unknown message kind {told.type[:40]!r}")
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
-        url = urlsplit(fetch.path)
-        if url.path in UNUSED_PATHS:
+        path, query = asked(fetch)
+        if path in UNUSED_PATHS:
             return ()
-        answer = wire.answer.decode(body)
-        if answer.code == "429000":
-            raise RateLimited(wire.complaint(answer), SILENCE)
-        if answer.code != "200000":
-            raise WireError(wire.complaint(answer))
-        return self._told(url.path, dict(parse_qsl(url.query)), answer.data, at)
-
-    def _told(self, path: str, query: Mapping[str, str], data: Raw, at: Nanos) -> Sequence[Output]:
+        data = wire.data(wire.answer.decode(body))
         match path.removeprefix("/api/v1/"):
             case "bullet-public":
                 return (wire.address(wire.token.decode(data), at),)
@@ -152,67 +174,63 @@ class Adapter(Exchange):
                 return self._rest_days(wire.days.decode(data), at)
             case "market/stats":
                 return self._rest_days(wire.days_of(wire.day.decode(data)), at)
-            case "market/orderbook/level1":
-                return (self._ticker(self._symbol(_named(query, "symbol")), wire.quote.decode(data), at),)
-            case "market/histories":
-                symbol = self._symbol(_named(query, "symbol"))
+        return self._of_one(path.removeprefix("/api/v1/market/"), query, data, at)
+
+    def _of_one(self, path: str, query: Query, data: Raw, at: Nanos) -> Sequence[Output]:
+        """What is told of the market that was asked for."""
+        match path:
+            case "orderbook/level1":
+                return (self._ticker(self.symbol(query["symbol"]), wire.quote.decode(data), at),)
+            case "orderbook/level2_100":
+                return self._rest_book(self.symbol(query["symbol"]), wire.rest_book.decode(data), at)
+            case "histories":
+                symbol = self.symbol(query["symbol"])
                 return [wire.rest_trade(symbol, trade, at) for trade in wire.rest_trades.decode(data)]
-            case "market/candles":
-                symbol = self._symbol(_named(query, "symbol"))
-                interval, seconds = wire.interval(_named(query, "type"))
+            case "candles":
+                symbol, (interval, seconds) = self.symbol(query["symbol"]), wire.interval(query["type"])
                 found = [wire.candle(symbol, interval, row, at) for row in wire.rest_candles.decode(data)]
                 return [evolve(c, closed=c.open_time + seconds * 1_000_000_000 <= at) for c in reversed(found)]
         raise WireError("unknown REST path")
 
-    def _symbol(self, native: str) -> str:
-        if native not in self._symbols:
-            self._symbols[native] = self.unified(native)
-        return self._symbols[native]
+    def missing(self, hole: Hole) -> Fetch:
+        return Fetch(f"/api/v1/market/histories?symbol={hole.native}", weight=3)
+
+    @classmethod
+    def time(cls, body: bytes) -> Nanos:
+        return nanos(wire.integer.decode(wire.data(wire.answer.decode(body))))
 
     def _requests(self) -> Iterable[str]:
         """The topics to subscribe to: many symbols in one where the kind allows it."""
-        for kind in ("/market/match", "/market/ticker"):
-            names = sorted(topic.partition(":")[2] for topic in self._asked if topic.startswith(kind))
+        for channel, kind in TOPICS.items():
+            names = sorted(self.natives(channel))
             for start in range(0, len(names), PER_MESSAGE):
                 yield f"{kind}:{','.join(names[start : start + PER_MESSAGE])}"
-        yield from sorted(topic for topic in self._asked if topic.startswith("/market/candles"))
+        yield from sorted(topic for topic in self._topics if topic.startswith("/market/candles"))
 
     def _route(self, topic: str) -> Route:
         """The route of a topic's frames: by its kind, unless it is one that nobody asked for."""
         kind, _, name = topic.partition(":")
         route = self._kind(kind, name)
-        uninvited = self._asked and topic not in self._asked and name != "all"
+        uninvited = self._topics and topic not in self._topics and name != "all"
         self._routes[topic] = self._unused if uninvited else route
         return self._routes[topic]
 
     def _kind(self, kind: str, name: str) -> Route:
+        native, _, period = name.rpartition("_") if kind == "/market/candles" else (name, "", "")
         match kind:
             case "/market/match":
                 return self._on_match
             case "/market/ticker":
-                return self._on_any_ticker if name == "all" else partial(self._on_ticker, self._symbol(name))
+                return self._on_any_ticker if name == "all" else partial(self._on_ticker, self.symbol(name))
             case "/spotMarket/level1":
-                return partial(self._on_level1, self._symbol(name))
+                return partial(self._on_level1, self.symbol(name))
+            case "/market/level2":
+                return partial(self._on_level2, native)
             case "/market/candles":
-                native, _, period = name.rpartition("_")
-                return partial(self._on_candle, self._symbol(native), wire.interval(period)[0])
+                return partial(self._on_candle, self.symbol(native), wire.interval(period)[0])
         if kind in UNUSED:
             return self._unused
         raise WireError(f"unknown message kind {kind[:40]!r}")
-
-    def _on_message(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        raise WireError("a message without a topic")
-
-    def _on_welcome(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return [_subscribe(number, topic) for number, topic in enumerate(self._requests(), 1)]
-
-    def _on_ack(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return (Ack(f"request {frame.id}"),)
-
-    def _on_error(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        said = bytes(frame.data).decode(errors="replace").strip('"')[:160]
-        reason = f"{said or 'no reason given'} ({frame.code})"
-        return (Retire(reason) if str(frame.code) == "401" else Refused(f"request {frame.id}: {reason}"),)
 
     def _unused(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         return ()
@@ -221,54 +239,59 @@ class Adapter(Exchange):
         m = wire.match.decode(frame.data)
         positive(m.price, m.size)
         number, stamp = wire.trade_id(m.trade_id), wire.moment(m.time)
-        return (Trade("kucoin", self._symbol(m.symbol), number, m.price, m.size, m.side, stamp, at),)
+        return (Trade("kucoin", self.symbol(m.symbol), number, m.price, m.size, m.side, stamp, at),)
 
     def _on_ticker(self, symbol: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         return (self._ticker(symbol, wire.quote.decode(frame.data), at),)
 
     def _on_any_ticker(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         """Everybody's ticker, whose subject is the symbol."""
-        if self._asked and f"/market/ticker:{frame.subject}" not in self._asked:
-            return ()
-        return self._on_ticker(self._symbol(frame.subject), frame, at)
+        symbol = self.symbol(frame.subject)
+        return self._on_ticker(symbol, frame, at) if self.wants(symbol, Channel.TICKER) else ()
 
     def _on_level1(self, symbol: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         told = wire.level1.decode(frame.data)
         sides = (*wire.side(told.bids), *wire.side(told.asks))
         quantities(*sides)
-        day = self._daily(symbol, at)
-        last, volume = (day.last, day.volume) if day else (None, None)
-        return (Ticker("kucoin", symbol, *sides, last, volume, nanos(told.timestamp), at),)
+        return (Ticker("kucoin", symbol, *sides, *self.daily(symbol, at), nanos(told.timestamp), at),)
+
+    def _on_level2(self, native: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+        told = wire.update.decode(frame.data)
+        book, stamp = self._book(self.symbol(native)), None if told.time is None else nanos(told.time)
+        sides = wire.levels(told.changes.bids), wire.levels(told.changes.asks)
+        out = book.step(Change(told.sequence_start - 1, told.sequence_end, *sides, stamp), at)
+        return [*out, Fetch(f"{BOOK}?symbol={native}", weight=2)] if book.due(at) else out
+
+    def _rest_book(self, symbol: str, told: wire.RestBook, at: Nanos) -> Sequence[Output]:
+        """A snapshot; one that is older than a change that was taken is of no use."""
+        number = wire.sequence(told.sequence)
+        if not self.wants(symbol, Channel.BOOK) or number < self._book(symbol).held:
+            return ()
+        return self._book(symbol).join(number, told.bids, told.asks, stamp=nanos(told.time), at=at)
+
+    def _book(self, symbol: str) -> Shallow:
+        if symbol not in self._books:
+            self._books[symbol] = Shallow("kucoin", symbol, self.feed.book)
+        return self._books[symbol]
 
     def _on_candle(self, symbol: str, interval: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        new = wire.candle(symbol, interval, wire.candles.decode(frame.data).candles, at)
-        before = self._latest.setdefault(frame.topic, new)
-        if new.open_time < before.open_time:
-            return (evolve(new, closed=True),)
-        self._latest[frame.topic] = new
-        ended = new.open_time > before.open_time
-        return (evolve(before, closed=True, received=at), new) if ended else (new,)
-
-    def _daily(self, symbol: str, at: Nanos) -> Daily | None:
-        day = self.feed.board.get(symbol)
-        return day if day and at - day.at < FRESH else None
+        return self._newest.told([wire.candle(symbol, interval, wire.candles.decode(frame.data).candles, at)])
 
     def _ticker(self, symbol: str, q: wire.Quote, at: Nanos) -> Ticker:
         sides = (q.best_bid, q.best_bid_size, q.best_ask, q.best_ask_size)
         quantities(*sides, q.price)
         told = q.spelled_otherwise if q.time is None else q.time
-        day = self._daily(symbol, at)
         stamp = None if told is None else nanos(told)
-        return Ticker("kucoin", symbol, *sides, q.price, day.volume if day else None, stamp, at)
+        return Ticker("kucoin", symbol, *sides, q.price, self.daily(symbol, at)[1], stamp, at)
 
     def _rest_days(self, days: wire.Days, at: Nanos) -> Sequence[Output]:
-        ours = [day for day in days.ticker if not self._asked or f"/market/ticker:{day.symbol}" in self._asked]
-        return [self._rest_day(day, nanos(days.time), at) for day in ours]
+        named = [(self.symbol(day.symbol), day) for day in days.ticker]
+        ours = [(symbol, day) for symbol, day in named if self.wants(symbol, Channel.TICKER)]
+        return [self._rest_day(symbol, day, nanos(days.time), at) for symbol, day in ours]
 
-    def _rest_day(self, day: wire.Day, stamp: Nanos, at: Nanos) -> Ticker:
+    def _rest_day(self, symbol: str, day: wire.Day, stamp: Nanos, at: Nanos) -> Ticker:
         sides = (day.buy, day.best_bid_size, day.sell, day.best_ask_size)
         quantities(*sides, day.last, day.vol)
-        symbol = self._symbol(day.symbol)
         if day.last is not None and day.vol is not None:
             self.feed.board[symbol] = Daily(day.last, day.vol, at)
         return Ticker("kucoin", symbol, *sides, day.last, day.vol, stamp, at)
@@ -279,17 +302,15 @@ def _subscribe(number: int, topic: str) -> Send:
     return Send(msgspec.json.encode(request).decode())
 
 
+def _refusal(told: wire.Frame) -> Action:
+    """Code 401: the token is no good any more, and only a new connection helps."""
+    said = bytes(told.data).decode(errors="replace").strip('"')[:160]
+    reason = f"{said or 'no reason given'} ({told.code})"
+    return Retire(reason) if str(told.code) == "401" else Refused(f"request {told.id}: {reason}")
+
+
 def _topic(item: Subscription, candle: str) -> str:
-    match item.channel:
-        case Channel.TRADES:
-            return f"/market/match:{item.native}"
-        case Channel.TICKER:
-            return f"/market/ticker:{item.native}"
+    if item.channel in TOPICS:
+        return f"{TOPICS[item.channel]}:{item.native}"
     period = next((name for name, (ours, _) in wire.PERIODS.items() if ours == candle), "1min")
     return f"/market/candles:{item.native}_{period}"
-
-
-def _named(query: Mapping[str, str], key: str) -> str:
-    if key not in query:
-        raise WireError(f"the request names no {key}")
-    return query[key]
