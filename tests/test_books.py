@@ -87,6 +87,19 @@ def test_a_book_that_does_not_stand_takes_no_changes_and_asks_anew_when_it_is_ti
     assert book.due(2 * PATIENCE + 2)
 
 
+def test_a_book_that_falls_again_and_again_is_paced() -> None:
+    """A snapshot that is wrong each time is asked for twice in a while, whatever comes."""
+    book = OrderBook("x", "A/B", BEST)
+    asked = []
+    for at in range(0, 4 * PATIENCE, PATIENCE // 10):
+        if book.due(at):
+            asked.append(at)
+            book.replace(levels("3:1"), [], None, at)
+            book.fall()
+
+    assert asked == [0, PATIENCE // 10, PATIENCE, PATIENCE * 11 // 10, *(PATIENCE * n // 10 for n in (20, 21, 30, 31))]
+
+
 @pytest.mark.parametrize("bad", ["-1:1", "0:1", "1e999:1", "1:-1", "1:1e999"])
 def test_an_impossible_level_changes_nothing(bad: str) -> None:
     """None of a message is taken, not even what is good in it."""

@@ -18,7 +18,7 @@ from trioagg.simulator.market import Market
 SECOND = 1_000_000_000
 MS = 1_000_000
 NOON = 1_772_452_800 * SECOND
-ASKED = ("BTC/USDT", "BTC/USD", "BTC/USDT:USDT", "BTC/USDC:USDC", "BTC/USD:BTC")
+ASKED = ("BTC/USDT", "BTC/USD", "BTC/USDT:USDT", "BTC/USDC:USDC", "BTC/USD:USD", "BTC/USD:BTC")
 NAMES = simulator.names()
 
 
@@ -183,7 +183,7 @@ def test_a_hole_is_told_by_rest(name: str) -> None:
     talk = Talk(name, Channel.TRADES, rate=20)
     adapter = talk.kind(talk.feed)
     item = talk.feed.instruments[0]
-    first, end = (talk.source.before(item.symbol, NOON - back * SECOND) for back in (40, 20))
+    first, end = (talk.source.before(item.symbol, NOON - back * SECOND) for back in (8, 4))
     around = [next(iter(talk.source.prints(item.symbol, n, n + 1))) for n in (first - 1, end)]
     hole = Hole(item.native, first, end - 1, around[0][1], around[1][1])
     fetch = adapter.missing(hole)

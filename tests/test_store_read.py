@@ -314,12 +314,6 @@ FEW = (
     "SCAN clock",
     "SCAN (subquery",
 )
-    "SCAN instrument",
-    "SCAN quarantined USING COVERING",
-    "SCAN session USING COVERING",
-    "SCAN clock",
-    "SCAN (subquery",
-)
 """Scans of what is small, or of an index that holds the answer."""
 
 

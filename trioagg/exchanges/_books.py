@@ -74,7 +74,8 @@ class OrderBook:
         self._bids, self._asks = _Side(), _Side()
         self._best: tuple[Half, Half] = (NOBODY, NOBODY)
         self._period = -1
-        self._asked: Nanos | None = None
+        self._asked: tuple[Nanos | None, Nanos | None] = (None, None)
+        self._outstanding = False
 
     def replace(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
         """Take a whole book, in any order.
@@ -88,7 +89,7 @@ class OrderBook:
         _check(bids, asks)
         self._bids.fill(bids)
         self._asks.fill(asks)
-        self.standing = True
+        self.standing, self._outstanding = True, False
         self._best, self._period = (NOBODY, NOBODY), -1
         return self._told(bids, asks, stamp, at, whole=True)
 
@@ -115,10 +116,14 @@ class OrderBook:
         self.standing = False
 
     def due(self, at: Nanos) -> bool:
-        """Whether a snapshot is to be asked for now: what is asked for is given time to come, and to be right."""
-        if self.standing or (self._asked is not None and 0 <= at - self._asked < PATIENCE):
+        """Whether a snapshot is to be asked for now.
+
+        What is asked for is given time to come; a book that falls again and again asks twice in that time, no more.
+        """
+        last = self._asked[-1 if self._outstanding else 0]
+        if self.standing or (last is not None and 0 <= at - last < PATIENCE):
             return False
-        self._asked = at
+        self._asked, self._outstanding = (self._asked[-1], at), True
         return True
 
     def bids(self, count: int | None = None) -> list[Level]:
