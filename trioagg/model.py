@@ -375,6 +375,9 @@ Note = Loss | Forgone | Session
 
 NOTES = frozenset({Loss, Forgone, Session})
 
+STATES: frozenset[type] = frozenset({Ticker, Book, Quote})
+"""Events that tell how a market stands, whole: who has a newer one can do without the older ones of its kind."""
+
 Event = Trade | Ticker | Candle | Book | Quote | Delta | Funding | OpenInterest | Liquidation | Quarantined
 """What flows from the feeds to the sinks."""
 
