@@ -24,8 +24,8 @@ T = TypeVar("T")
 PRESSURE = 0.5
 """Share of a flow's capacity beyond which what waits counts as pressure.
 
-A writer that keeps up leaves less than two transactions waiting, which is less than half of the default capacity; the
-other half is then left to the messages that cannot be replaced.
+While one transaction is written, a writer that keeps up has no more than the next one waiting: a fifth of the default
+capacity. The other half is left to the messages that cannot be replaced.
 """
 
 
@@ -66,34 +66,35 @@ class Gauge:
     Attributes:
         name: the flow's.
         capacity: messages that may wait, beside those in slots, before those who put must wait.
+        limit: messages that may wait before that counts as pressure.
         waiting: messages put and not taken.
-        peak: the most that ever waited.
         slots: while there is pressure, where the newest message of each state waits.
-        limit: messages that may wait without being pressure.
     """
 
     name: str
     capacity: int
+    limit: float = math.inf
     waiting: int = 0
-    peak: int = 0
     slots: dict[Hashable, Slot] = field(factory=dict)
-    limit: float = field(init=False)
+    _peak: int = 0
     _room: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
-    def __attrs_post_init__(self) -> None:
-        self.limit = self.capacity * PRESSURE
+    @property
+    def peak(self) -> int:
+        """The most that ever waited."""
+        return max(self._peak, self.waiting)
 
     def add(self, count: int) -> None:
         """Count messages in."""
         self.waiting += count
-        self.peak = max(self.peak, self.waiting)
 
     def remove(self, count: int) -> None:
         """Count messages out; wakes those who wait for room."""
+        self._peak = self.peak
         self.waiting -= count
         if self.slots and self.waiting <= self.limit:
             self.slots.clear()  # the next of a state goes behind those, to keep their order
-        if not self._full():
+        if self.waiting - len(self.slots) < self.capacity:
             self._room.unpark_all()
 
     def vacate(self, slot: Slot) -> None:
@@ -103,11 +104,8 @@ class Gauge:
 
     async def room(self) -> None:
         """Wait until fewer than ``capacity`` wait."""
-        while self._full():
+        while self.waiting - len(self.slots) >= self.capacity:
             await self._room.park()
-
-    def _full(self) -> bool:
-        return self.waiting - len(self.slots) >= self.capacity
 
 
 @define(eq=False)
@@ -120,7 +118,7 @@ class Inlet(Generic[T]):
 
     def put(self, batch: Sequence[T]) -> None:
         """Put a batch, which nobody may change any more; never waits."""
-        if self._conflation and self.gauge.waiting > self.gauge.limit:
+        if self.gauge.waiting > self.gauge.limit and self._conflation:
             batch = self._conflated(batch, self._conflation)
         if batch:
             self._channel.send_nowait(batch)
@@ -177,7 +175,10 @@ class Outlet(Generic[T]):
         Raises:
             trio.EndOfChannel: the inlet is closed and all was taken.
         """
-        batch = list(self._taken(await self._channel.receive()))
+        first = await self._channel.receive()
+        if type(first) is Slot:
+            self.gauge.vacate(first)
+        batch = list(first)
         self.gauge.remove(len(batch))
         return batch + self.take_waiting(most - len(batch))
 
@@ -186,15 +187,13 @@ class Outlet(Generic[T]):
         batch: list[T] = []
         while len(batch) < most:
             try:
-                batch.extend(self._taken(self._channel.receive_nowait()))
+                more = self._channel.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
+            if type(more) is Slot:
+                self.gauge.vacate(more)
+            batch += more
         self.gauge.remove(len(batch))
-        return batch
-
-    def _taken(self, batch: Sequence[T]) -> Sequence[T]:
-        if isinstance(batch, Slot):
-            self.gauge.vacate(batch)
         return batch
 
 
@@ -204,6 +203,6 @@ def flow(name: str, capacity: int, conflation: Conflation | None = None) -> tupl
     Args:
         conflation: what may be replaced under pressure; nothing if None.
     """
-    gauge = Gauge(name, capacity)
+    gauge = Gauge(name, capacity, capacity * PRESSURE if conflation else math.inf)
     send, receive = trio.open_memory_channel[Sequence[Any]](math.inf)  # the gauge bounds it
     return Inlet(gauge, send, conflation), Outlet(gauge, receive)
