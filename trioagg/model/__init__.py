@@ -9,6 +9,7 @@ from __future__ import annotations
 from trioagg.model.entries import NOTES, ClockCheck, Forgone, Gap, GapStatus, Loss, Note, Part, Record, Session
 from trioagg.model.events import (
     CHANNELS,
+    STATES,
     Book,
     Candle,
     Channel,
@@ -31,6 +32,7 @@ from trioagg.model.events import (
 __all__ = [
     "CHANNELS",
     "NOTES",
+    "STATES",
     "Book",
     "Candle",
     "Channel",

@@ -21,6 +21,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
+from trioagg.model import STATES
 from trioagg.pipeline.account import account
 from trioagg.pipeline.display import Display
 from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
@@ -76,7 +77,7 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
         display = Display(Path(run.database), run.exchanges, run.symbols)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
-        async with storing(stores, settings, outcome, causes=CAUSES, folder=job.record) as producing:
+        async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES, folder=job.record) as producing:
             with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
                 place = Place(http, Stamps(), Roll(len(run.exchanges)), producing)
                 async with trio.open_nursery() as feeds:

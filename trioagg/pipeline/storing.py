@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import trio
@@ -12,8 +12,8 @@ from attrs import frozen
 from trioagg import sinks
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
-from trioagg.model import Instrument, Record
-from trioagg.pipeline.flow import Inlet, flow
+from trioagg.model import Book, Instrument, Quote, Record, Ticker
+from trioagg.pipeline.flow import Conflation, Inlet, flow
 from trioagg.pipeline.holes import Holes
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.record import record
@@ -66,7 +66,13 @@ async def open_sinks(run: Run) -> AsyncIterator[dict[str, Sink]]:
 
 @asynccontextmanager
 async def storing(
-    stores: dict[str, Sink], settings: Settings, outcome: Outcome, *, causes: Causes, folder: Path | None = None
+    stores: dict[str, Sink],
+    settings: Settings,
+    outcome: Outcome,
+    *,
+    causes: Causes,
+    newest: frozenset[type] = frozenset(),
+    folder: Path | None = None,
 ) -> AsyncIterator[Producing]:
     """A scope for those who produce, inside the nursery of those who store.
 
@@ -75,29 +81,50 @@ async def storing(
 
     Args:
         stores: by URL; the first is the database, whose account is the outcome's.
+        newest: kinds of events of which a sink that is late is told the newest of each market, each sink by itself.
         folder: for raw captures, if they are wanted.
     """
     database, *others = stores
     outcome.beside = {url: Tally() for url in others}
     tallies = {database: outcome.tally, **outcome.beside}
+    ledgers = {url: Ledger(counts, cause=causes.within, first_cause=causes.before) for url in stores}
+    holes = Holes(ledgers[database], stores[database].around)
     producers = trio.CancelScope()
-    async with trio.open_nursery() as writers:
-        ledgers = {url: Ledger(counts, cause=causes.within, first_cause=causes.before) for url in stores}
-        holes = Holes(ledgers[database], stores[database].around)
-        inlets: list[Inlet[Record]] = []
-        for url, store in stores.items():
-            inlet, outlet = flow(url, settings.buffers.channel)
-            ends, tells = (producers.cancel, holes.tell) if url == database else (_nothing, _nothing)
-            writer = Writer(outlet, store, ledgers[url], tallies[url], settings.buffers, dead=ends, noticed=tells)
-            writers.start_soon(writer.run)
-            inlets.append(inlet)
-        captures = _recording(writers, folder, settings.buffers.channel, outcome.failures) if folder else None
-        intake = Intake(outcome.tally, inlets, captures)
-        with producers:
-            yield Producing(intake, stores[database].describe, holes)
-        intake.close()
-        outcome.drift = intake.drift.frames
-        writers.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
+    inlets: list[Inlet[Record]] = []
+    writers: list[Writer] = []
+    for url, store in stores.items():
+        conflation = Conflation(newest, _market, tallies[url].conflate)
+        inlet, outlet = flow(url, settings.buffers.channel, conflation)
+        ends, tells = (producers.cancel, holes.tell) if url == database else (_nothing, _nothing)
+        inlets.append(inlet)
+        writers.append(Writer(outlet, store, ledgers[url], tallies[url], settings.buffers, dead=ends, noticed=tells))
+    with _settled(outcome, writers):
+        async with trio.open_nursery() as nursery:
+            for writer in writers:
+                nursery.start_soon(writer.run)
+            captures = _recording(nursery, folder, settings.buffers.channel, outcome.failures) if folder else None
+            intake = Intake(outcome.tally, inlets, captures)
+            with producers:
+                yield Producing(intake, stores[database].describe, holes)
+            intake.close()
+            outcome.drift = intake.drift.frames
+            nursery.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
+
+
+@contextmanager
+def _settled(outcome: Outcome, writers: Iterable[Writer]) -> Iterator[None]:
+    """Afterwards the accounts add up, however it ended: a producer may outlive a writer when both are cancelled."""
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.lose()
+        for tally in outcome.beside.values():
+            tally.received = outcome.tally.received
+
+
+def _market(event: Ticker | Book | Quote) -> tuple[type, str, str]:
+    return type(event), event.exchange, event.symbol
 
 
 def _nothing() -> None:

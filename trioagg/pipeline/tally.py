@@ -25,6 +25,10 @@ class Tally:
     conflated: int = 0
     lost: int = 0
 
+    def conflate(self, count: int) -> None:
+        """Count events that newer ones replaced."""
+        self.conflated += count
+
     def counts(self) -> dict[str, int]:
         """By name, in the order of the last line."""
         return asdict(self)
@@ -36,7 +40,7 @@ class Outcome:
 
     Attributes:
         tally: the account of the database.
-        beside: the accounts of further sinks, by URL.
+        beside: the accounts of further sinks, by URL; each adds up by itself.
         failures: what failed, a line each.
         drift: frames looked at that held fields which nobody knows.
     """

@@ -61,7 +61,12 @@ class Writer:
             self.dead()
             await self._discard()
         finally:
-            self._lose()
+            self.lose()
+
+    def lose(self) -> None:
+        """Count what is in hand and what waits as lost."""
+        self.tally.lost += len(_events(self._in_hand)) + len(_events(self.outlet.take_waiting()))
+        self._in_hand = []
 
     async def _gather(self) -> None:
         """What came since the last time, which lies a commit delay back at least, or a whole transaction's worth."""
@@ -93,12 +98,8 @@ class Writer:
         """Keep the flow empty until it ends, so that a dead sink holds up no other."""
         with suppress(trio.EndOfChannel):
             while True:
-                self._lose()
+                self.lose()
                 self._in_hand = await self.outlet.take(self.buffers.commit_rows)
-
-    def _lose(self) -> None:
-        self.tally.lost += len(_events(self._in_hand)) + len(_events(self.outlet.take_waiting()))
-        self._in_hand = []
 
 
 def _events(records: list[Record]) -> list[Event]:
