@@ -8,12 +8,13 @@ makes what is remembered stale; then the store is asked again, in the same trans
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 from attrs import define, evolve, field, frozen
 
 from trioagg.integrity.continuity import Continuity
-from trioagg.model import Channel, ClockCheck, Forgone, Gap, Loss, Note, Record, Session, Trade
+from trioagg.model import Channel, ClockCheck, Forgone, Gap, Loss, Nanos, Note, Record, Session, Trade
 
 Market = tuple[str, str]
 """(exchange, symbol)."""
@@ -89,7 +90,7 @@ class Ledger:
         return [gap for (name, _), market in self._markets.items() if name == exchange for gap in market.open]
 
 
-@define(eq=False)
+@define(eq=False, slots=False)
 class Draft:
     """What one batch changes.
 
@@ -115,10 +116,9 @@ class Draft:
         met, sure = self.ledger.remembered
         book = _Book(dict(met), set() if stale else set(sure), ask)
         told: dict[tuple[Market, int], Gap] = {}
-        at = max((record.received for record in self.batch if not isinstance(record, Session)), default=0)
         for market, ids in self._numbered().items():
             begun = market not in met
-            now = book.open(market)
+            now, at = book.open(market), self._latest
             gaps = now.see(ids[:1], at, self.ledger.first_cause) if begun else []
             gaps += now.see(ids, at, self.ledger.cause)
             told |= {(market, gap.first): gap for gap in gaps}
@@ -130,8 +130,17 @@ class Draft:
         self.markets, self.fresh, self.told = book.markets, book.fresh, list(told.values())
         return Entries(self.told, self._of(Loss), self._of(Session), self._of(ClockCheck))
 
+    @cached_property
+    def _kinds(self) -> set[type]:
+        return set(map(type, self.batch))
+
+    @cached_property
+    def _latest(self) -> Nanos:
+        """When the last of the batch arrived."""
+        return max(record.received for record in self.batch if type(record) is Trade)
+
     def _of(self, kind: type[N]) -> list[N]:
-        return [record for record in self.batch if isinstance(record, kind)]
+        return [record for record in self.batch if isinstance(record, kind)] if kind in self._kinds else []
 
     def _numbered(self) -> dict[Market, list[int]]:
         """The trade ids of markets whose exchange counts them up by one."""
