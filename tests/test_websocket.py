@@ -38,7 +38,7 @@ from trioagg.transport.websocket import Socket, Timing, connect, over
 pytestmark = pytest.mark.usefixtures("no_garbage")
 
 Serve = Callable[[trio.abc.Stream], Awaitable[None]]
-QUICK = Timing(connect=0.1, close=0.1)
+QUICK = Timing(connect=0.1, close=0.1, rest=0)
 LAST = frame(TEXT, b"last")
 
 
