@@ -13,6 +13,7 @@ from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, W
 from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, counts, load
 from trioagg.model import Instrument
 from trioagg.pipeline.poll import poll
+from trioagg.pipeline.relay import Relay
 from trioagg.pipeline.repair import Repair
 from trioagg.pipeline.rest import Rest, instruments, rest_of
 from trioagg.pipeline.storing import Producing
@@ -63,6 +64,7 @@ class Feeds:
 
     Attributes:
         hint: what to add to a failure's line: a way out, the first time.
+        asking: held by who asks REST about a silent stream.
     """
 
     adapter: type[Exchange]
@@ -70,6 +72,7 @@ class Feeds:
     rest: Rest
     place: Place
     hint: Callable[[], Mapping[str, str]]
+    asking: trio.Lock = field(factory=trio.Lock)
 
     async def run(self) -> None:
         """Collect until cancelled; a bug in the adapter begins anew, and no other exchange notices.
@@ -194,8 +197,10 @@ class Feeds:
             rest=self.rest,
             intake=self.place.producing.intake,
             stamps=self.place.stamps,
+            asking=self.asking,
         )
-        await supervise(stream.live, self._attempts(), hint=self.hint)
+        attempts = self._attempts()
+        await supervise(Relay(stream, attempts).live, attempts, hint=self.hint)
 
     def _attempts(self) -> Attempts:
         retry = self.settings.retry

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from typing import cast, get_args
+from typing import TypeVar, cast, get_args
 
 import structlog
 from attrs import define, evolve, field
 
 from trioagg.exchanges import Action, Exchange, Fetch, Missed, Output
-from trioagg.model import Event, Loss, Nanos, Note, Quarantined, Record
+from trioagg.model import Candle, Event, Loss, Nanos, Note, Quarantined, Record, Trade
 from trioagg.pipeline.drift import Drift
 from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
@@ -21,7 +21,10 @@ from trioagg.transport.websocket import MAX_SIZE
 
 log = structlog.get_logger(__name__)
 
+Item = TypeVar("Item", Event, Loss)
 ACTIONS: tuple[type[Action], ...] = get_args(Action)
+KEYED = frozenset({Trade, Candle, Quarantined})
+"""What every sink stores once, however often and by whomever it is brought."""
 
 
 @define(eq=False)
@@ -35,22 +38,26 @@ class Intake:
         tally: counts what came in.
         sinks: one flow per sink.
         captures: the recorder's flow, if captures are recorded.
-        keep: which events to keep; None keeps all.
+        keep: which events and losses to keep; None keeps all.
         drift: notes fields that nobody knows.
     """
 
     tally: Tally
     sinks: Sequence[Inlet[Record]]
     captures: Inlet[Captured] | None = None
-    keep: Callable[[Event], bool] | None = None
+    keep: Callable[[Event | Loss], bool] | None = None
     drift: Drift = field(factory=Drift)
     _reported: set[tuple[str, str]] = field(factory=set)
+
+    def beside(self) -> Intake:
+        """The door for a connection that runs beside another one: lets in only what cannot come in twice."""
+        return evolve(self, keep=lambda item: type(item) in KEYED)
 
     def frames(self, adapter: Exchange, source: str, frames: Frames) -> tuple[Sequence[Event], list[Action]]:
         """Take what one read brought.
 
         Returns:
-            The events in it, and what the adapter wants done.
+            The events in it, kept or not, and what the adapter wants done.
         """
         frames = _unpacked(frames, adapter.encoding)
         if self.captures:
@@ -63,7 +70,7 @@ class Intake:
         """Take the answer to a request.
 
         Returns:
-            The events in it, and what the adapter wants done.
+            The events in it, kept or not, and what the adapter wants done.
         """
         self.capture(answer)
         return self._put(adapter.answered(fetch, answer.payload, answer.received), adapter, answer.received)
@@ -99,13 +106,15 @@ class Intake:
         if Quarantined in kinds:
             self._report(events)
         if Missed in kinds:
-            self.note([_loss(adapter.name, item, at) for item in actions if isinstance(item, Missed)])
-        if self.keep:
-            events = [event for event in events if self.keep(event)]
-        self.tally.received += len(events)
+            self.note(self._kept([_loss(adapter.name, item, at) for item in actions if isinstance(item, Missed)]))
+        kept = self._kept(events)
+        self.tally.received += len(kept)
         for inlet in self.sinks:
-            inlet.put(events)
+            inlet.put(kept)
         return events, actions
+
+    def _kept(self, items: Sequence[Item]) -> Sequence[Item]:
+        return [item for item in items if self.keep(item)] if self.keep else items
 
     def _report(self, events: Sequence[Event]) -> None:
         for event in events:
