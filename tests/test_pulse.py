@@ -39,10 +39,10 @@ def beating(pauses: list[float]) -> tuple[Pulse, float]:
 def test_the_longest_pause_counts_and_fades() -> None:
     """It is the measure at once, and still after some pauses; after an hour of a faster rate it is nearly gone."""
     pulse, _ = beating([1.0] * 50 + [40.0, 1.0])
-    assert 39 < pulse.streams[KEY].rhythm.longest < 40
+    assert 39 < pulse.streams()[KEY].rhythm.longest < 40
 
     pulse, _ = beating([40.0] + [1.0] * 4 * 3600)
-    assert pulse.streams[KEY].rhythm.longest == 1.0
+    assert pulse.streams()[KEY].rhythm.longest == 1.0
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.1, 1.0, 50.0])
@@ -61,7 +61,7 @@ def test_chance_makes_no_stream_strange(rate: float) -> None:
 
 
 def test_strange_is_what_is_silent_for_much_longer_than_ever() -> None:
-    """Not before the least time, not before enough pauses are known, and not what brought nothing on this connection."""
+    """Not before the least time, nor before enough pauses are known, nor what brought nothing on this connection."""
     pulse, now = beating([10.0] * LEARNT)
     assert pulse.strange(now + 39, 30) == [] and pulse.strange(now + 41, 30) == [KEY]
     assert pulse.strange(now + 41, 60) == []
@@ -88,7 +88,7 @@ def test_a_batch_counts_as_one() -> None:
     pulse.hear([trade(1), trade(2), Quarantined("binance", 1, "torn", b"")], 3.0)
 
     assert pulse.whole == Rhythm(3.0, 3.0, 1)
-    assert pulse.streams == {KEY: Heard(Rhythm(3.0), trade(2), trade(2))}
+    assert pulse.streams() == {KEY: Heard(Rhythm(3.0), trade(2), trade(2))}
 
 
 def test_a_new_connection_knows_the_past() -> None:
@@ -97,7 +97,7 @@ def test_a_new_connection_knows_the_past() -> None:
     fresh = pulse.renewed(now + 100)
     pulse.hear([trade(99)], now + 101)
 
-    assert fresh.streams[KEY] == Heard(Rhythm(now + 100, 2.0, LEARNT), None, trade(LEARNT))
+    assert fresh.streams()[KEY] == Heard(Rhythm(now + 100, 2.0, LEARNT), None, trade(LEARNT))
     assert fresh.flowing(-math.inf) == set()
 
 

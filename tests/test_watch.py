@@ -11,6 +11,7 @@ from lines import FakeRest, Line, Say, numbers, quote, together, trade, trades
 from test_relay import DAY, TICKER, TRADES, Came, carried
 
 from trioagg.exchanges import Subscription, load
+from trioagg.integrity.pulse import FACTOR
 from trioagg.model import Channel
 from trioagg.pipeline.watch import AGAIN, GRACE
 
@@ -49,7 +50,16 @@ async def test_a_quiet_connection_that_died_is_found(autojump_clock: Clock, monk
     came = await watched([Line(market[:10]), Line(market)], monkeypatch, seconds=1000, rest=rest)
 
     assert len(came.opened) == 2
-    assert 380 + 30 < came.opened[1] < 380 + 40 + AGAIN + GRACE + 60
+    assert came.opened[1] == 380 + FACTOR * 40 + GRACE + 1
+
+
+async def test_patience_ends_with_the_quiet(autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an hour of silence that REST explained, trades flow and stop again: found as soon as ever."""
+    market: list[Say] = [(20, trade(1)), (80, trade(2)), *((3600 + n, trade(3 + n)) for n in range(100))]
+    rest = FakeRest([*market, (3720, trade(103, at=3720))])
+    came = await watched([Line(market), Line()], monkeypatch, seconds=3800, rest=rest)
+
+    assert len(came.opened) == 2 and 3699 + 30 < came.opened[1] < 3699 + 60 + GRACE + 2
 
 
 async def test_silence_that_rest_cannot_explain_ends_a_connection(
@@ -109,7 +119,7 @@ async def test_a_stream_that_became_quiet_is_left_alone(autojump_clock: Clock, m
 
     asked = [at - 99 for at, _ in rest.asked]
     assert came.opened == [0] and 4 <= len(asked) <= 8
-    assert all(b >= 2 * a and b - a >= AGAIN or a < 60 for a, b in pairwise(asked))
+    assert all((b >= 2 * a and b - a >= AGAIN) or a < 60 for a, b in pairwise(asked))
 
 
 async def test_a_question_without_an_answer_proves_nothing(
@@ -127,11 +137,11 @@ async def test_a_question_without_an_answer_proves_nothing(
 
 async def test_a_trade_on_its_way_is_no_death(autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """What REST tells first and the stream a second later."""
-    market: list[Say] = [(20, trade(1)), (50 - 0.1, trade(2, at=50))]
+    market: list[Say] = [(20, trade(1)), (50.5, trade(2, at=50))]
     rest = FakeRest(market)
     came = await watched([Line(market, lag=1)], monkeypatch, seconds=60, rest=rest)
 
-    assert came.opened == [0] and [at for at, _ in rest.asked] == []
+    assert came.opened == [0] and [at for at, _ in rest.asked] == [51]
 
 
 async def test_liquidations_alone_need_no_data(autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

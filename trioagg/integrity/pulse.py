@@ -1,11 +1,11 @@
 """Dead or quiet? What a connection's streams brought, and how long each of them may be silent by its own past. Pure.
 
-Times are seconds of one clock that never steps back. A batch counts as one, however many events of a stream are in it.
+Times are seconds of one clock that never steps back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import define, evolve, field
 
@@ -19,7 +19,12 @@ FACTOR = 4.0
 LEARNT = 20
 """Pauses that must be known of a stream before its silence says anything."""
 MEMORY = 3600.0
-"""Seconds, or ``LEARNT`` pauses if those are longer, in which the longest pause fades away."""
+"""Seconds in which the longest pause fades away, ..."""
+KEPT = 100
+"""... or so many pauses, if those take longer."""
+
+STEP = 1.0
+"""Seconds in which all that a stream brings counts as one: finer, the learning costs more than it tells."""
 
 
 @define
@@ -41,7 +46,7 @@ class Rhythm:
         pause = now - self.last
         self.last = now
         self.pauses += 1
-        faded = self.longest * (1 - min(pause / MEMORY, 1 / LEARNT))
+        faded = self.longest * (1 - min(pause / MEMORY, 1 / KEPT))
         self.longest = max(pause, faded)
 
     @property
@@ -55,7 +60,7 @@ class Heard:
     """What one stream brought.
 
     Attributes:
-        first: on this connection; None before that. Of a batch, the last one of it.
+        first: on this connection, or one that came within ``STEP`` after it; None before that.
         last: the newest that is known, of this connection or of one before it.
     """
 
@@ -70,33 +75,47 @@ class Pulse:
 
     Attributes:
         whole: the rhythm of all streams together.
-        streams: those that ever brought something.
     """
 
     whole: Rhythm
-    streams: dict[Key, Heard] = field(factory=dict)
+    _streams: dict[Key, Heard] = field(factory=dict)
+    _newest: dict[Key, Event] = field(factory=dict)
+    _at: float = 0.0
+    _due: float = 0.0
 
     def hear(self, events: Sequence[Event], now: float) -> None:
-        """Take note of what one read brought."""
+        """Take note of what one read brought; the streams' rhythms are reckoned later, ``STEP`` at a time."""
         self.whole.beat(now)
-        newest = {(event.symbol, type(event)): event for event in events if not isinstance(event, Quarantined)}
-        for key, event in newest.items():
-            heard = self.streams.get(key)
+        if now >= self._due:
+            self._reckon()
+            self._due = now + STEP
+        self._newest |= {(event.symbol, type(event)): event for event in events if not isinstance(event, Quarantined)}
+        self._at = now
+
+    def streams(self) -> Mapping[Key, Heard]:
+        """What each stream brought, of those that ever brought something."""
+        self._reckon()
+        return self._streams
+
+    def _reckon(self) -> None:
+        for key, event in self._newest.items():
+            heard = self._streams.get(key)
             if heard is None:
-                heard = self.streams[key] = Heard(Rhythm(now))
+                heard = self._streams[key] = Heard(Rhythm(self._at))
             else:
-                heard.rhythm.beat(now)
+                heard.rhythm.beat(self._at)
             heard.first = heard.first or event
             heard.last = event
+        self._newest.clear()
 
     def renewed(self, now: float) -> Pulse:
         """That of a connection which begins now: it knows the past, and has brought nothing."""
-        known = {key: Heard(evolve(heard.rhythm, last=now), None, heard.last) for key, heard in self.streams.items()}
+        known = {key: Heard(evolve(heard.rhythm, last=now), None, heard.last) for key, heard in self.streams().items()}
         return Pulse(evolve(self.whole, last=now), known)
 
     def flowing(self, since: float) -> set[Key]:
         """The streams that brought something on this connection since then."""
-        return {key for key, heard in self.streams.items() if heard.first and heard.rhythm.last >= since}
+        return {key for key, heard in self.streams().items() if heard.first and heard.rhythm.last >= since}
 
     def strange(self, now: float, least: float) -> list[Key]:
         """The streams that flowed on this connection and are silent for longer than their past explains.
@@ -104,11 +123,12 @@ class Pulse:
         Args:
             least: seconds of silence that are never strange.
         """
-        return [key for key, heard in self.streams.items() if heard.first and _strange(heard.rhythm, now, least)]
+        return [key for key, heard in self.streams().items() if heard.first and _strange(heard.rhythm, now, least)]
 
     def liveliest(self) -> list[Key]:
         """All streams, those with the shortest pauses first."""
-        return sorted(self.streams, key=lambda key: (self.streams[key].rhythm.longest, key[0], key[1].__name__))
+        streams = self.streams()
+        return sorted(streams, key=lambda key: (streams[key].rhythm.longest, key[0], key[1].__name__))
 
 
 def _strange(rhythm: Rhythm, now: float, least: float) -> bool:

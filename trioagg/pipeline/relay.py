@@ -122,7 +122,7 @@ async def _carries(old: Leg, new: Leg) -> None:
     with trio.move_on_after(PATIENCE) as patience:
         await trio.sleep(SETTLE)
         left = old.pulse.flowing(trio.current_time() - RECENT)
-        while left := {key for key in left if not overlaps(old.pulse.streams[key], new.pulse.streams.get(key))}:
+        while left := {key for key in left if not overlaps(old.pulse.streams()[key], new.pulse.streams().get(key))}:
             await new.heard.park()
     if patience.cancelled_caught:
         log.warning("the successor does not bring everything yet", after=f"{PATIENCE:g} s")

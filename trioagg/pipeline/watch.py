@@ -6,7 +6,7 @@ before anything is replaced: a stream is dead if the exchange has something newe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Literal
 
 import structlog
@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 
 from trioagg.errors import LinkError
 from trioagg.exchanges import Exchange, Feed, Fetch, Hole, Subscription, counts
-from trioagg.integrity.pulse import Heard, Key, Pulse, newer
+from trioagg.integrity.pulse import Key, Pulse, newer
 from trioagg.model import CHANNELS, Channel, Event, Nanos, Trade
 from trioagg.pipeline.firsts import RARE
 from trioagg.pipeline.intake import Intake
@@ -60,9 +60,9 @@ class Probe:
             return next(iter(self.adapter(evolve(self.feed, subscriptions=ours)).polls()), None)
         return None
 
-    async def ask(self, key: Key, heard: Heard, intake: Intake) -> Verdict:
+    async def ask(self, key: Key, pulse: Pulse, intake: Intake) -> Verdict:
         """Whether a silent stream is dead; what REST tells is kept, like everything that it tells."""
-        last = heard.last
+        last = pulse.streams()[key].last
         fetch = self.question(key, last)
         if fetch is None or last is None:
             return "unknown"
@@ -73,16 +73,14 @@ class Probe:
                 log.warning("no answer about a silent stream", symbol=key[0], reason=str(error))
                 return "unknown"
         await intake.room()
-        return await self._judge(heard, last, told)
-
-    async def _judge(self, heard: Heard, last: Event, told: Sequence[Event]) -> Verdict:
         newest = newer(last, told, counted=counts(self.adapter.name))
         if newest is None:
             return "quiet"
         await trio.sleep(GRACE)
+        heard = pulse.streams()[key]
         if heard.last is not last:
             return "quiet"
-        heard.last = newest
+        heard.last = newest  # what the next connection is measured by
         return "dead"
 
     def _hole(self, subscription: Subscription, last: Trade) -> Hole:
@@ -119,9 +117,11 @@ class Watch:
         whole = self.pulse.whole
         since, patience = whole.last, self.stall
         while True:
-            await trio.sleep_until(since + patience)
+            await trio.sleep_until(min(since + patience, trio.current_time() + self.stall))
             if whole.last != since:
                 since, patience = whole.last, self.stall
+            elif trio.current_time() < since + patience:
+                continue
             elif await self._merely_quiet():
                 patience = max(2 * patience, whole.patience)
             elif whole.last == since:
@@ -145,14 +145,14 @@ class Watch:
         if self.pulse.whole.patience < self.stall:
             return False
         for key in self.pulse.liveliest():
-            if self.probe.question(key, self.pulse.streams[key].last):
+            if self.probe.question(key, self.pulse.streams()[key].last):
                 return await self._ask(key) == "quiet"
         return False
 
     async def _doubt(self, key: Key) -> None:
-        heard = self.pulse.streams[key]
+        heard = self.pulse.streams()[key]
         since, silence = heard.rhythm.last, trio.current_time() - heard.rhythm.last
-        if self._excused.get(key, (None, 0.0)) >= (since, silence):
+        if self._excused.get(key, (-math.inf, 0.0)) >= (since, silence):
             return
         if await self._ask(key) == "dead":
             raise LinkError(f"nothing of {key[0]} {CHANNELS[key[1]]} for {silence:.0f} s, but REST has newer")
@@ -162,6 +162,6 @@ class Watch:
         """What REST tells of a stream, or told less than a minute ago."""
         at, verdict = self._asked.get(key, (-AGAIN, "unknown"))
         if trio.current_time() - at >= AGAIN:
-            verdict = await self.probe.ask(key, self.pulse.streams[key], self.intake)
+            verdict = await self.probe.ask(key, self.pulse, self.intake)
             self._asked[key] = trio.current_time(), verdict
         return verdict
