@@ -9,15 +9,32 @@ import pytest
 import trio
 from attrs import define, field
 from far_end import ask, far_end, ids, settings_for
-from lines import SHUTDOWN, FakeRest, Line, Lines, bids, lives, numbers, quotes, stream_of, together, trades
+from lines import (
+    SHUTDOWN,
+    FakeRest,
+    Line,
+    Lines,
+    bids,
+    lives,
+    numbers,
+    quote,
+    quotes,
+    stream_of,
+    together,
+    trade,
+    trades,
+)
 
-from trioagg.exchanges import Subscription, load
-from trioagg.model import Channel, Record
-from trioagg.pipeline.flow import Outlet
+from trioagg.exchanges import Feed, Subscription, load
+from trioagg.model import Channel, Record, Ticker, Trade
+from trioagg.pipeline.flow import Outlet, flow
+from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.relay import PATIENCE, SETTLE, Relay
 from trioagg.pipeline.run import Job, run
 from trioagg.pipeline.supervise import supervise
+from trioagg.pipeline.tally import Tally
 from trioagg.transport.backoff import Attempts, Backoff
+from trioagg.transport.frames import Frames
 
 TRADES = Subscription("S0", Channel.TRADES, "S0")
 TICKER = Subscription("S0", Channel.TICKER, "S0")
@@ -159,6 +176,19 @@ async def test_an_announced_end_of_the_only_one_is_followed_at_once(
     came = await carried(lines, monkeypatch, seconds=50)
 
     assert came.opened == [0, 20, 20.5]
+
+
+def test_what_a_connection_beside_another_may_not_bring_is_not_recorded() -> None:
+    """Its trades are, its quotes are not, so that a replay of the recording adds nothing; both are told to who asks."""
+    inlet, outlet = flow("test", 100)
+    captures, recorded = flow("captures", 100)
+    intake = Intake(Tally(), [inlet], captures)
+    adapter = load("binance")(Feed([TRADES, TICKER]))
+    events, _ = intake.beside().frames(adapter, "ws://far.end", Frames(5, [quote(1), trade(1), quote(2), trade(2)]))
+
+    assert [type(event) for event in events] == [Ticker, Trade, Ticker, Trade]
+    assert outlet.take_waiting() == [events[1], events[3]] and intake.tally.received == 2
+    assert [(frame.payload, frame.received) for frame in recorded.take_waiting()] == [(trade(1), 6), (trade(2), 8)]
 
 
 async def test_a_real_shutdown_opens_no_gap(tmp_path: Path) -> None:

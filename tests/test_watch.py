@@ -51,6 +51,7 @@ async def test_a_quiet_connection_that_died_is_found(autojump_clock: Clock, monk
 
     assert len(came.opened) == 2
     assert came.opened[1] == 380 + FACTOR * 40 + GRACE + 1
+    assert len(rest.asked) > 4 and min(b - a for (a, _), (b, _) in pairwise(rest.asked)) >= 60
 
 
 async def test_patience_ends_with_the_quiet(autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,11 +60,15 @@ class Intake:
             The events in it, kept or not, and what the adapter wants done.
         """
         frames = _unpacked(frames, adapter.encoding)
-        if self.captures:
-            numbered = enumerate(frames.payloads, frames.at)
-            self.captures.put([Captured(adapter.name, at, source, payload) for at, payload in numbered])
         self.drift.look(adapter.name, frames.payloads, frames.at)
-        return self._put(adapter.digest(frames.payloads, frames.at), adapter, frames.at)
+        numbered = enumerate(frames.payloads, frames.at)
+        captured = [Captured(adapter.name, at, source, payload) for at, payload in numbered] if self.captures else []
+        if captured and self.keep:
+            out = [item for frame in captured for item in self._chosen(adapter, frame)]
+        else:
+            self._record(captured)
+            out = adapter.digest(frames.payloads, frames.at)
+        return self._put(out, adapter, frames.at)
 
     def answer(self, adapter: Exchange, fetch: Fetch, answer: Captured) -> tuple[Sequence[Event], list[Action]]:
         """Take the answer to a request.
@@ -82,8 +86,7 @@ class Intake:
 
     def capture(self, answer: Captured) -> None:
         """Record an answer, which may hold no events."""
-        if self.captures:
-            self.captures.put([answer])
+        self._record([answer])
 
     async def room(self) -> None:
         """Wait until every flow is below its bound."""
@@ -98,6 +101,18 @@ class Intake:
             inlet.close()
         if self.captures:
             self.captures.close()
+
+    def _record(self, captured: Sequence[Captured]) -> None:
+        if self.captures:
+            self.captures.put(captured)
+
+    def _chosen(self, adapter: Exchange, frame: Captured) -> list[Output]:
+        """What one frame means; it is recorded if all of it is kept, so that a replay adds nothing."""
+        out = adapter.digest([frame.payload], frame.received)
+        events = [cast(Event, item) for item in out if not isinstance(item, ACTIONS)]
+        if len(self._kept(events)) == len(events):
+            self._record([frame])
+        return out
 
     def _put(self, out: list[Output], adapter: Exchange, at: Nanos) -> tuple[Sequence[Event], list[Action]]:
         kinds = set(map(type, out))
