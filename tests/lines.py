@@ -17,6 +17,7 @@ from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
 from trioagg.pipeline.stream import Stream
 from trioagg.pipeline.tally import Tally
+from trioagg.pipeline.watch import Questions
 from trioagg.transport.clock import Stamps
 from trioagg.transport.frames import Frames
 
@@ -149,7 +150,7 @@ def stream_of(
         rest=cast(Rest, rest or FakeRest()),
         intake=Intake(Tally(), [inlet]),
         stamps=Stamps(lambda: round(trio.current_time() * SECOND)),
-        asking=trio.Lock(),
+        questions=Questions(),
     )
 
 

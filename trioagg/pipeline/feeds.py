@@ -19,6 +19,7 @@ from trioagg.pipeline.rest import Rest, instruments, rest_of
 from trioagg.pipeline.storing import Producing
 from trioagg.pipeline.stream import Stream
 from trioagg.pipeline.supervise import supervise
+from trioagg.pipeline.watch import Questions
 from trioagg.settings import Settings, nearest_symbol
 from trioagg.transport.backoff import Attempts, Backoff
 from trioagg.transport.clock import Stamps
@@ -64,7 +65,7 @@ class Feeds:
 
     Attributes:
         hint: what to add to a failure's line: a way out, the first time.
-        asking: held by who asks REST about a silent stream.
+        questions: about silent streams.
     """
 
     adapter: type[Exchange]
@@ -72,7 +73,7 @@ class Feeds:
     rest: Rest
     place: Place
     hint: Callable[[], Mapping[str, str]]
-    asking: trio.Lock = field(factory=trio.Lock)
+    questions: Questions = field(factory=Questions)
 
     async def run(self) -> None:
         """Collect until cancelled; a bug in the adapter begins anew, and no other exchange notices.
@@ -197,7 +198,7 @@ class Feeds:
             rest=self.rest,
             intake=self.place.producing.intake,
             stamps=self.place.stamps,
-            asking=self.asking,
+            questions=self.questions,
         )
         attempts = self._attempts()
         await supervise(Relay(stream, attempts).live, attempts, hint=self.hint)

@@ -17,7 +17,7 @@ from trioagg.model import Event, Session
 from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
-from trioagg.pipeline.watch import Probe, Watch
+from trioagg.pipeline.watch import Probe, Questions, Watch
 from trioagg.transport import websocket
 from trioagg.transport.clock import Stamps
 
@@ -87,7 +87,7 @@ class Stream:
         stall_timeout: seconds without an event before the connection, or one stream of it, is doubted.
         first_data_timeout: seconds without data after which a subscription is told to be silent.
         intake: the door for a connection that runs alone.
-        asking: held by who asks REST about a silent stream; one for all connections of the exchange.
+        questions: about silent streams; shared by all connections of the exchange.
     """
 
     adapter: type[Exchange]
@@ -99,7 +99,7 @@ class Stream:
     rest: Rest
     intake: Intake
     stamps: Stamps
-    asking: trio.Lock
+    questions: Questions
 
     async def live(self, leg: Leg) -> None:
         """One connection from its first step to its end.
@@ -130,7 +130,7 @@ class Stream:
             await connection.read(socket)
 
     def _probe(self) -> Probe:
-        return Probe(self.adapter, self.feed, self.rest, self.stamps, self.asking)
+        return Probe(self.adapter, self.feed, self.rest, self.stamps, self.questions)
 
     @asynccontextmanager
     async def _session(self, leg: Leg) -> AsyncIterator[None]:

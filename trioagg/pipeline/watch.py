@@ -34,19 +34,28 @@ LOOKS = 3
 """How often the streams are looked at in the time that none of them may be silent without having been looked at."""
 
 
-@frozen
-class Probe:
-    """Asks REST about streams, cheaply: one question at a time per exchange.
+@define(eq=False)
+class Questions:
+    """The questions about the silent streams of one exchange.
 
     Attributes:
-        asking: held while a question is under way.
+        turn: held while one is under way.
+        told: when each stream was asked about last, and what that means for a connection that lives now.
     """
+
+    turn: trio.Lock = field(factory=trio.Lock)
+    told: dict[Key, tuple[float, Verdict]] = field(factory=dict)
+
+
+@frozen
+class Probe:
+    """Asks REST about the streams of one connection, cheaply: one question at a time per exchange."""
 
     adapter: type[Exchange]
     feed: Feed
     rest: Rest
     stamps: Stamps
-    asking: trio.Lock
+    questions: Questions
 
     def question(self, key: Key, last: Event | None) -> Fetch | None:
         """The request that tells what a stream should have brought after ``last``; None where there is none."""
@@ -66,7 +75,7 @@ class Probe:
         fetch = self.question(key, last)
         if fetch is None or last is None:
             return "unknown"
-        async with self.asking:
+        async with self.questions.turn:
             try:
                 told = await self.rest.consult(self.adapter(evolve(self.feed, subscriptions=())), fetch, intake)
             except LinkError as error:
@@ -103,7 +112,6 @@ class Watch:
     probe: Probe
     stall: float
     intake: Intake
-    _asked: dict[Key, tuple[float, Verdict]] = field(factory=dict)
     _excused: dict[Key, tuple[float, float]] = field(factory=dict)
 
     async def connection(self) -> None:
@@ -160,8 +168,9 @@ class Watch:
 
     async def _ask(self, key: Key) -> Verdict:
         """What REST tells of a stream, or told less than a minute ago."""
-        at, verdict = self._asked.get(key, (-AGAIN, "unknown"))
+        told = self.probe.questions.told
+        at, verdict = told.get(key, (-AGAIN, "unknown"))
         if trio.current_time() - at >= AGAIN:
             verdict = await self.probe.ask(key, self.pulse, self.intake)
-            self._asked[key] = trio.current_time(), verdict
+            told[key] = trio.current_time(), "quiet" if verdict == "dead" else verdict
         return verdict
