@@ -64,7 +64,8 @@ class Intake:
         numbered = enumerate(frames.payloads, frames.at)
         captured = [Captured(adapter.name, at, source, payload) for at, payload in numbered] if self.captures else []
         if captured and self.keep:
-            out = [item for frame in captured for item in self._chosen(adapter, frame)]
+            digested = ((adapter.digest([frame.payload], frame.received), frame) for frame in captured)
+            out = [item for meaning, frame in digested for item in self._chosen(meaning, frame)]
         else:
             self._record(captured)
             out = adapter.digest(frames.payloads, frames.at)
@@ -76,8 +77,12 @@ class Intake:
         Returns:
             The events in it, kept or not, and what the adapter wants done.
         """
-        self.capture(answer)
-        return self._put(adapter.answered(fetch, answer.payload, answer.received), adapter, answer.received)
+        if self.keep:
+            out = self._chosen(adapter.answered(fetch, answer.payload, answer.received), answer)
+        else:
+            self.capture(answer)
+            out = adapter.answered(fetch, answer.payload, answer.received)
+        return self._put(out, adapter, answer.received)
 
     def note(self, notes: Sequence[Note]) -> None:
         """Tell the ledgers of something that is no event."""
@@ -106,12 +111,11 @@ class Intake:
         if self.captures:
             self.captures.put(captured)
 
-    def _chosen(self, adapter: Exchange, frame: Captured) -> list[Output]:
-        """What one frame means; it is recorded if all of it is kept, so that a replay adds nothing."""
-        out = adapter.digest([frame.payload], frame.received)
+    def _chosen(self, out: list[Output], captured: Captured) -> list[Output]:
+        """What one frame or answer means; it is recorded if all of it is kept, so that a replay adds nothing."""
         events = [cast(Event, item) for item in out if not isinstance(item, ACTIONS)]
         if len(self._kept(events)) == len(events):
-            self._record([frame])
+            self._record([captured])
         return out
 
     def _put(self, out: list[Output], adapter: Exchange, at: Nanos) -> tuple[Sequence[Event], list[Action]]:
