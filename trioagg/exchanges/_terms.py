@@ -34,6 +34,7 @@ class Limits:
         window: seconds.
         used_header: the answer's header that tells the weight used in the window; empty where there is none.
         cooldown: seconds to stay silent after an HTTP status that brings no waiting time of its own.
+        lifetime: seconds after which a connection is replaced, since the exchange closes it soon after; None for never.
     """
 
     streams: int = 1024
@@ -42,6 +43,7 @@ class Limits:
     window: float = 60
     used_header: str = ""
     cooldown: Mapping[int, float] = field(factory=lambda: {429: 10.0, 418: 120.0, 403: 60.0})
+    lifetime: float | None = None
 
 
 @frozen
@@ -121,7 +123,7 @@ class Refused:
 
 @frozen
 class Retire:
-    """The exchange announced that it will close this connection: replace it."""
+    """The exchange announced that it will close this connection: open its successor, then end it."""
 
     reason: str
 

@@ -10,6 +10,7 @@ Documentation: "REST API", "Web Socket Streams for Binance" and "Rest API: Limit
   snapshot of REST that is asked for once the stream flows ("How to manage a local order book correctly").
 - A subscription to an unknown symbol is acknowledged and stays silent; so symbols are checked against exchangeInfo.
 - Streams are named in the URL; those beyond ``IN_URL`` are subscribed to by message, since a very long URL is refused.
+- A connection is closed after 24 h, and before that where the exchange shuts down, which ``serverShutdown`` announces.
 - Five messages a second may be sent on one connection, pings and pongs included; 1,024 streams fit on one.
 """
 
@@ -44,6 +45,7 @@ from trioagg.exchanges._numbers import nanos, positive, quantities
 from trioagg.exchanges._records import asked, candle
 from trioagg.model import Channel, Instrument, Nanos, Side, Ticker, Trade
 
+LIFETIME = 23 * 3600 + 50 * 60.0  # the exchange closes a connection after 24 h
 IN_URL = 100  # streams named in the URL
 PAGE = 1000  # trades in one answer
 PER_MESSAGE = 200  # streams named in one SUBSCRIBE
@@ -81,7 +83,9 @@ class Adapter(Exchange):
         Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
     }
-    limits = Limits(streams=1024, sends=4, weight=6000, window=60, used_header="x-mbx-used-weight-1m")
+    limits = Limits(
+        streams=1024, sends=4, weight=6000, window=60, used_header="x-mbx-used-weight-1m", lifetime=LIFETIME
+    )
     clock = Fetch("/api/v3/time")
     joined = (BOOK,)
 

@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from trioagg import exchanges
 from trioagg.errors import RateLimited
 from trioagg.exchanges import GARBLED, BookPlan, Exchange, Feed, Fetch
-from trioagg.model import CHANNELS, Channel, Event, Instrument, Quarantined
+from trioagg.model import CHANNELS, Channel, Event, Instrument, Loss, Quarantined
 from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.signals import stopping
@@ -46,11 +46,12 @@ class Choice:
     symbols: Collection[str] = ()
     channels: Collection[Channel] = ()
 
-    def keeps(self, event: Event) -> bool:
-        """Whether an event was chosen."""
+    def keeps(self, event: Event | Loss) -> bool:
+        """Whether an event, or the loss of one, was chosen."""
         if isinstance(event, Quarantined):
             return True
-        if self.channels and CHANNELS[type(event)] not in self.channels:
+        channel = event.channel if isinstance(event, Loss) else CHANNELS[type(event)]
+        if self.channels and channel not in self.channels:
             return False
         return not self.symbols or event.symbol in self.symbols
 
