@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from trioagg.errors import LinkError, Retired, first
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send
-from trioagg.model import Session
+from trioagg.model import Broken, Carried, Channel, Session
 from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
@@ -75,8 +75,9 @@ class Stream:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[None]:
         """Tell the ledger when the connection begins and ends, and why."""
-        life = Session(self.adapter.name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
-        self.intake.note([life])
+        name, trades = self.adapter.name, self.feed.symbols(Channel.TRADES)
+        life = Session(name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
+        self.intake.note([life, Carried(name, trades, life.opened)])
         reason = "stopped"
         try:
             yield
@@ -84,7 +85,8 @@ class Stream:
             reason = _reason(error)
             raise
         finally:
-            self.intake.note([evolve(life, closed=self.stamps.take(), reason=reason)])
+            closed = self.stamps.take()
+            self.intake.note([evolve(life, closed=closed, reason=reason), Broken(name, trades, "disconnected", closed)])
 
     async def _address(self, adapter: Exchange) -> str:
         todo = deque(adapter.begin())
