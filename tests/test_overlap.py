@@ -15,7 +15,7 @@ from attrs import define, evolve, field
 from far_end import ask, far_end, settings_for
 
 from trioagg.errors import LinkError
-from trioagg.exchanges import Exchange, Feed, Fetch, Hole, Subscription, counts, load
+from trioagg.exchanges import Ack, Exchange, Feed, Fetch, Hole, Retire, Subscription, counts, load
 from trioagg.integrity.ledger import Known, Ledger
 from trioagg.integrity.repair import Progress, Stretch, bridged
 from trioagg.model import Bridged, Broken, Carried, Channel, Consulted, Event, Forgone, Nanos, Note, Record, Trade
@@ -29,7 +29,10 @@ from trioagg.pipeline.tally import Tally
 from trioagg.simulator.server import Urls
 from trioagg.sinks import sqlite
 from trioagg.sinks.sqlite import url_of
+from trioagg.store import database, open_gaps
 from trioagg.transport.clock import Stamps
+from trioagg.transport.frames import Frames
+from trioagg.views.verify import show_differences
 
 ONE = Decimal(1)
 SECOND = 1_000_000_000
@@ -120,6 +123,32 @@ async def test_a_time_without_a_connection_is_an_entry(tmp_path: Path) -> None:
         (None, None, None, "not running, unprovable", "open"),
         (None, None, None, "disconnected, unprovable", "open"),
     ]
+
+
+async def test_entries_without_ids_are_open_gaps_and_no_contradiction(tmp_path: Path) -> None:
+    """They count while they are open, and ``verify``, which reads ids, finds nothing wrong with them."""
+    file = tmp_path / "a.db"
+    await store(file, [UP, trade(1, 10), DOWN, UP, trade(5, 20)])
+
+    with database(file) as db:
+        assert open_gaps(db) == 1
+    assert show_differences(file, "json") is False
+
+
+def test_what_was_lost_on_a_connection_lies_in_its_place() -> None:
+    """Between the trades on both sides of the jump in the count, in one read; the connection is replaced."""
+    inlet, outlet = flow("test", 100)
+    subscription = Subscription("BTC/USDT", Channel.TRADES, "tBTCUST")
+    adapter = load("bitfinex")(Feed([subscription]))
+    subscribed = b'{"event":"subscribed","channel":"trades","chanId":1,"symbol":"tBTCUST"}'
+    frames = [subscribed, b'[1,"te",[7,1,1,5],1]', b'[1,"te",[8,2,1,5],2]', b'[1,"te",[9,3,1,5],4]', b'[1,"hb",5]']
+
+    events, actions = Intake(Tally(), [inlet]).frames(adapter, "x", Frames(1, frames))
+
+    expected = [Trade, Trade, Broken, Trade]
+    assert list(map(type, outlet.take_waiting())) == expected
+    assert [event.trade_id for event in events if isinstance(event, Trade)] == [7, 8, 9]
+    assert list(map(type, actions)) == [Ack, Retire]
 
 
 async def test_the_same_batch_again_changes_nothing(tmp_path: Path) -> None:
