@@ -19,16 +19,17 @@ from trioagg.simulator.server import Urls, serve
 
 @asynccontextmanager
 async def far_end(**options: Any) -> AsyncIterator[Urls]:
-    """The built-in exchange, serving while the block lasts."""
+    """The built-in exchange, serving while the block lasts: as Binance, or as the first of ``exchanges``."""
     async with trio.open_nursery() as nursery:
         started = await nursery.start(partial(serve, **{"symbols": ("BTC/USDT",), "rate": 400.0, **options}))
-        yield started["binance"]
+        yield next(iter(started.values()))
         nursery.cancel_scope.cancel()
 
 
 def settings_for(urls: Urls, database: Path, **run: Any) -> Settings:
     """Settings that collect BTC/USDT from there, with short waits."""
     chosen: dict[str, Any] = {
+        "exchanges": ("binance",),
         "symbols": ("BTC/USDT",),
         "channels": (Channel.TRADES, Channel.TICKER),
         "interval": 0.2,
@@ -39,7 +40,7 @@ def settings_for(urls: Urls, database: Path, **run: Any) -> Settings:
         run=evolve(Run(), **chosen),
         retry=Retry(base_delay=0.05, max_delay=0.2, reconnect_delay=0.02),
         buffers=Buffers(),
-        venues={"binance": Venue(rest_url=urls.rest, ws_url=urls.ws, min_delay=0.0)},
+        venues={name: Venue(rest_url=urls.rest, ws_url=urls.ws, min_delay=0.0) for name in chosen["exchanges"]},
     )
 
 

@@ -143,7 +143,12 @@ class Missed:
     last: int | None = None
 
 
-Action = Connect | Send | Fetch | Ack | Refused | Retire | Missed
+@frozen
+class Lost:
+    """Something of any channel was lost on this connection, between what was told before this and what comes after."""
+
+
+Action = Connect | Send | Fetch | Ack | Refused | Retire | Missed | Lost
 Output = Event | Action
 
 
@@ -220,3 +225,7 @@ class Feed:
     book: BookPlan = BookPlan()
     board: Board = field(factory=dict)
     source: str = ""
+
+    def symbols(self, channel: Channel) -> tuple[str, ...]:
+        """The markets that are subscribed to on a channel."""
+        return tuple(item.symbol for item in self.subscriptions if item.channel is channel)

@@ -40,6 +40,7 @@ from trioagg.exchanges import (
     Fetch,
     Hole,
     Limits,
+    Lost,
     Missed,
     Output,
     Proof,
@@ -158,7 +159,7 @@ class Adapter(Exchange):
         out = self._data(told, at)
         if before is None or told.number is None or told.number == before + 1:
             return out
-        return (*out, Retire(f"frames were lost: number {told.number} came after {before}"))
+        return (Lost(), *out, Retire(f"frames were lost: number {told.number} came after {before}"))
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
         wire.check(body)

@@ -6,7 +6,22 @@ completeness.
 
 from __future__ import annotations
 
-from trioagg.model.entries import NOTES, ClockCheck, Forgone, Gap, GapStatus, Loss, Note, Part, Record, Session
+from trioagg.model.entries import (
+    NOTES,
+    Bridged,
+    Broken,
+    Carried,
+    ClockCheck,
+    Consulted,
+    Forgone,
+    Gap,
+    GapStatus,
+    Loss,
+    Note,
+    Part,
+    Record,
+    Session,
+)
 from trioagg.model.events import (
     CHANNELS,
     STATES,
@@ -34,9 +49,13 @@ __all__ = [
     "NOTES",
     "STATES",
     "Book",
+    "Bridged",
+    "Broken",
     "Candle",
+    "Carried",
     "Channel",
     "ClockCheck",
+    "Consulted",
     "Delta",
     "Event",
     "Forgone",

@@ -10,7 +10,7 @@ import trio
 from attrs import define, evolve, field, frozen
 
 from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
-from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, counts, load
+from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, load
 from trioagg.model import Instrument
 from trioagg.pipeline.clocks import Clock
 from trioagg.pipeline.poll import poll
@@ -94,7 +94,7 @@ class Feeds:
         async with trio.open_nursery() as nursery:
             if listed is None:
                 nursery.start_soon(self._list_later)
-            if self.settings.repair.backfill_limit and counts(self.adapter.name):
+            if self.settings.repair.backfill_limit:
                 nursery.start_soon(self._repair, feed)
             nursery.start_soon(self._clock)
             for fetch in self.adapter(feed).polls():

@@ -10,8 +10,8 @@ from typing import TypeVar, cast, get_args
 import structlog
 from attrs import define, evolve, field
 
-from trioagg.exchanges import Action, Exchange, Fetch, Missed, Output
-from trioagg.model import Candle, Event, Loss, Nanos, Note, Quarantined, Record, Trade
+from trioagg.exchanges import Action, Exchange, Fetch, Lost, Missed, Output
+from trioagg.model import Broken, Candle, Channel, Event, Loss, Nanos, Note, Quarantined, Record, Trade
 from trioagg.pipeline.drift import Drift
 from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
@@ -122,6 +122,12 @@ class Intake:
 
     def _put(self, out: list[Output], adapter: Exchange, at: Nanos) -> tuple[Sequence[Event], list[Action]]:
         kinds = set(map(type, out))
+        if Lost in kinds:
+            place = next(n for n, item in enumerate(out) if isinstance(item, Lost))
+            before, wanted = self._put(out[:place], adapter, at)
+            self.note([Broken(adapter.name, adapter.feed.symbols(Channel.TRADES), "frames lost", at)])
+            after, more = self._put(out[place + 1 :], adapter, at)
+            return [*before, *after], [*wanted, *more]
         actions = [item for item in out if isinstance(item, ACTIONS)] if kinds & set(ACTIONS) else []
         events = cast(list[Event], [item for item in out if not isinstance(item, ACTIONS)] if actions else out)
         if Quarantined in kinds:

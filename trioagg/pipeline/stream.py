@@ -13,7 +13,7 @@ from attrs import define, evolve, field, frozen
 from trioagg.errors import LinkError, first
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send
 from trioagg.integrity.pulse import Pulse, Rhythm
-from trioagg.model import Event, Session
+from trioagg.model import Broken, Carried, Channel, Event, Note, Session
 from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
@@ -135,8 +135,9 @@ class Stream:
     @asynccontextmanager
     async def _session(self, leg: Leg) -> AsyncIterator[None]:
         """Tell the ledger when the connection begins and ends, and why."""
-        life = Session(self.adapter.name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
-        self.intake.note([life])
+        name, trades = self.adapter.name, self.feed.symbols(Channel.TRADES)
+        life = Session(name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
+        self.intake.note([life, Carried(name, trades, life.opened)])
         reason = "stopped"
         try:
             yield
@@ -144,7 +145,10 @@ class Stream:
             reason = _reason(error, leg)
             raise
         finally:
-            self.intake.note([evolve(life, closed=self.stamps.take(), reason=reason)])
+            closed = self.stamps.take()
+            end: list[Note] = [evolve(life, closed=closed, reason=reason)]
+            handed_over = leg.scope.cancel_called
+            self.intake.note(end if handed_over else [*end, Broken(name, trades, "disconnected", closed)])
 
     async def _address(self, adapter: Exchange, leg: Leg) -> str:
         todo = deque(adapter.begin())

@@ -45,6 +45,9 @@ SIDES = attrgetter("bid", "bid_size", "ask", "ask_size")
 PRICES = attrgetter("bid", "bid_size", "ask", "ask_size", "last", "volume")
 """What a ticker tells."""
 
+UNCOUNTED = (None, None, None, None)
+"""The ends of a gap that is no stretch."""
+
 WORD = 2**63
 """Integers from minus this to just below it fit SQLite's."""
 
@@ -59,8 +62,9 @@ def part_rows(gap: Gap, ids: Ids) -> list[Cells]:
     return [
         (
             *gap_key(gap, ids),
-            *(part.first, part.last, part.last - part.first + 1),
+            *((None, None, None) if gap.between else (part.first, part.last, part.last - part.first + 1)),
             *(gap.cause, part.status, gap.detected, part.closed),
+            *((part.first, part.last, *gap.between) if gap.between else UNCOUNTED),
         )
         for part in gap.parts
     ]
@@ -75,6 +79,7 @@ def loss_row(loss: Loss, ids: Ids) -> Cells:
         *(ids[loss.exchange, loss.symbol], loss.channel, origin),
         *(loss.first, loss.last, missing),
         *(loss.cause, "unfillable", at, at),
+        *UNCOUNTED,
     )
 
 
@@ -91,9 +96,10 @@ def gaps_of(exchange: str, symbol: str, rows: Iterable[Sequence[Any]]) -> list[G
     gaps = []
     for (channel, origin), together in groupby(rows, key=itemgetter(0, 1)):
         group = list(together)
-        cause, detected = group[0][4], group[0][6]
+        cause, detected, before, after = group[0][4], group[0][6], *group[0][8:]
         parts = tuple(Part(row[2], row[3], row[5], row[7]) for row in group)
-        gaps.append(Gap(exchange, symbol, channel, origin, parts[-1].last, cause, detected, parts))
+        between = None if before is None else (before, after)
+        gaps.append(Gap(exchange, symbol, channel, origin, parts[-1].last, cause, detected, parts, between))
     return gaps
 
 

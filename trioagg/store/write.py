@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -47,19 +47,30 @@ FIND_INSTRUMENT = "SELECT id FROM instrument WHERE exchange = ? AND symbol = ?"
 MARKET = "exchange = ? AND symbol = ?"
 LOWEST = "SELECT trade_id FROM trade WHERE instrument = ? AND trade_id < '' ORDER BY trade_id LIMIT 1"
 HIGHEST = "SELECT trade_id FROM trade WHERE instrument = ? AND trade_id < '' ORDER BY trade_id DESC LIMIT 1"
+NEWEST_NUMBERED = """
+SELECT coalesce(timestamp, received), trade_id FROM trade
+WHERE instrument = ? AND trade_id < '' ORDER BY trade_id DESC LIMIT 1
+"""
+NEWEST_NAMED = """
+SELECT coalesce(timestamp, received), trade_id FROM trade
+WHERE instrument = ? AND typeof(trade_id) = 'text' ORDER BY coalesce(timestamp, received) DESC LIMIT 1
+"""
 OPEN_GAPS = """
-SELECT channel, origin, first_missing, last_missing, cause, status, detected, closed FROM gap AS part
-WHERE instrument = ? AND EXISTS (
+SELECT channel, origin, coalesce(first_missing, since) AS first, coalesce(last_missing, until),
+    cause, status, detected, closed, "before", "after"
+FROM gap AS part
+WHERE instrument = ? AND channel = 'trades' AND first IS NOT NULL AND EXISTS (
     SELECT 1 FROM gap WHERE (instrument, channel, origin) = (part.instrument, part.channel, part.origin)
     AND status <> 'filled'
 )
-ORDER BY channel, origin, first_missing
+ORDER BY origin, first
 """
 FORGET_GAP = "DELETE FROM gap WHERE (instrument, channel, origin) = (?, ?, ?)"
 INSERT_PART = """
 INSERT INTO gap
-    (instrument, channel, origin, first_missing, last_missing, missing, cause, status, detected, closed)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (instrument, channel, origin, first_missing, last_missing, missing, cause, status, detected, closed,
+    since, until, "before", "after")
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 KEEP_SESSION = """
 INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason) VALUES (?, ?, ?, ?, ?, ?)
@@ -179,7 +190,7 @@ class Writer:
             self._db.executemany(DESCRIBE_INSTRUMENT, map(instrument_row, listed))
 
     def known(self, exchange: str, symbol: str) -> Known:
-        """What is stored of a market's numbered trades, and what is known to be missing of them.
+        """What is stored of a market's trades, and what is known to be missing of them.
 
         Raises:
             SinkError: it cannot be read now.
@@ -216,7 +227,9 @@ class Writer:
         edges = [self._db.execute(edge, found).fetchone() for edge in (LOWEST, HIGHEST)]
         parts = self._db.execute(OPEN_GAPS, found).fetchall()
         lowest, highest = (edge and edge[0] for edge in edges)
-        return Known(lowest, highest, gaps_of(exchange, symbol, parts))
+        newest = [self._db.execute(query, found).fetchone() for query in (NEWEST_NUMBERED, NEWEST_NAMED)]
+        told = max(filter(None, newest), key=itemgetter(0), default=None)
+        return Known(lowest, highest, gaps_of(exchange, symbol, parts), told)
 
     def _stale(self) -> bool:
         """Whether another connection has written since the last time that this was asked."""
