@@ -1,0 +1,66 @@
+"""``trioagg show bars`` and ``export bars``: candles made from trades, and how much of each is sure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from trioagg import exchanges as adapters
+from trioagg.store import Candles, Span, database, renewals
+from trioagg.views.chart import length
+from trioagg.views.export import written
+from trioagg.views.show import LIMIT, PAUSE
+from trioagg.views.table import Format, render
+
+
+def show_bars(
+    path: Path, interval: str, form: Format, *, exchanges: Sequence[str], symbols: Sequence[str], limit: int | None
+) -> None:
+    """Print the newest candles of each market.
+
+    Raises:
+        SettingsError: the database knows nothing of an exchange or symbol.
+        StoreError: it is not there, or cannot be read.
+    """
+    with _candles(path, interval) as candles:
+        found = candles.newest(exchanges, symbols, limit or LIMIT)
+    if text := render(found, "bars", form):
+        print(text, flush=True)
+
+
+def show_bars_on(
+    path: Path, interval: str, form: Format, *, exchanges: Sequence[str], symbols: Sequence[str], limit: int | None
+) -> None:
+    """Print the newest candles, and then those that are new or have changed, until interrupted.
+
+    Raises:
+        SettingsError, StoreError: see ``show_bars``.
+    """
+    with _candles(path, interval) as candles:
+        for number, found in enumerate(renewals(candles, exchanges, symbols, limit or LIMIT)):
+            if found or number == 0:
+                print(render(found, "bars", form, header=number == 0), flush=True)
+            time.sleep(PAUSE)
+
+
+def export_bars(
+    path: Path, interval: str, output: Path, *, exchanges: Sequence[str], symbols: Sequence[str], span: Span
+) -> None:
+    """Write the candles that begin in a range of times into a file, and print how many they are.
+
+    Raises:
+        SettingsError: no file can be made so, or the database knows nothing of an exchange or symbol.
+        StoreError: the database is not there, or cannot be read.
+        OSError: the file cannot be written.
+    """
+    with _candles(path, interval) as candles:
+        written(output, "bars", lambda: candles.within(exchanges, symbols, span))
+
+
+@contextmanager
+def _candles(path: Path, interval: str) -> Iterator[Candles]:
+    counting = [name for name in adapters.names() if adapters.counts(name)]
+    with database(path) as db:
+        yield Candles(db, interval, length(interval), counting)
