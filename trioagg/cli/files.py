@@ -25,10 +25,10 @@ def export(
     """Write rows of the database to a Parquet or CSV file.
 
     Market after market, in the order of time: of "timestamp", or "received" where there is none; of "open_time" for
-    candles and bars (candles made from the trades, as show has them). Times are UTC unless they say otherwise. No digit is lost: a CSV has the text that the exchange sent, a
-    Parquet column is decimal128(38, 18) where that holds each value exactly and text where it does not, times are
-    integers, nanoseconds since 1970. Parquet needs the extra trioagg[parquet]. No file is overwritten, and one that is
-    there is whole.
+    candles, and for bars, which are candles made from the trades, as show has them. Times are UTC unless they say
+    otherwise. No digit is lost: a CSV has the text that the exchange sent, a Parquet column is decimal128(38, 18) where
+    that holds each value exactly and text where it does not, times are integers, nanoseconds since 1970. Parquet needs
+    the extra trioagg[parquet]. No file is overwritten, and one that is there is whole.
     """
     from trioagg.settings import instant
     from trioagg.store import ALWAYS, Span

@@ -2,7 +2,7 @@
 
 Two things tell that nothing is missing. Numbers that follow each other prove the time between their trades, whoever
 brought them and whenever. A connection that was open says only that somebody listened, by our clock at that.
-Times are spans here: runs of nanoseconds, first and last inclusive, in ascending order, neither overlapping nor touching.
+Times are spans here: runs of nanoseconds, first and last inclusive, ascending, neither overlapping nor touching.
 """
 
 from __future__ import annotations

@@ -1,25 +1,24 @@
-"""Candles made from trades, followed: new ones, and those that are not as they were shown, a repaired hole's among them."""
+"""Candles made from trades, followed: new ones, and those that are not as they were, a repaired hole's among them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
-from typing import Any
 
 from attrs import evolve, field, frozen
 
-from trioagg.integrity.agreement import union
+from trioagg.integrity.agreement import union, without
 from trioagg.integrity.continuity import Run
 from trioagg.model import Nanos
 from trioagg.store.audit import PARTS
-from trioagg.store.candles import Candles, Place
+from trioagg.store.candles import Candles
 from trioagg.store.order import ABOVE
 from trioagg.store.ranges import Span
 from trioagg.store.seek import Part, Row, demand, following, markets, preceding, query
 from trioagg.store.times import BY_ID
 
-Ledger = frozenset[tuple[Any, ...]]
-"""The numbered parts of a market's gaps."""
+Ledger = Mapping[str, Sequence[Run]]
+"""The ids of a market that are or were missing, by what has become of them."""
 
 
 def renewals(candles: Candles, exchanges: Sequence[str], symbols: Sequence[str], limit: int) -> Iterator[Sequence[Row]]:
@@ -63,7 +62,7 @@ class _Shown:
 
     def step(self, chosen: Sequence[Part]) -> list[Row]:
         """What is to be shown now."""
-        ledgers = {market: frozenset(query(self.candles.db, PARTS, *market.key)) for market in chosen}
+        ledgers = {market: self._ledger(market) for market in chosen}
         places = [(market, span) for market in chosen for span in self._looked_at(market, ledgers[market])]
         fresh = [row for market, rows in self.candles.read(places) for row in self._taken(market, rows)]
         for market, mark in self.marks.items():
@@ -75,7 +74,7 @@ class _Shown:
         mark = self.marks.get(market)
         if mark is None:
             fresh = self.candles.tail(rows, self.limit)
-            self.marks[market] = _Mark(fresh[0]["open_time"], fresh[-2:], frozenset())
+            self.marks[market] = _Mark(fresh[0]["open_time"], fresh[-2:], {})
             return fresh
         fresh = [row for row in rows if row not in mark.last]
         known = {row["open_time"]: row for row in [*mark.last, *fresh]}
@@ -88,11 +87,16 @@ class _Shown:
             yield from self.candles.ending(market, self.limit)
             return
         recent = mark.last[0]["open_time"]
-        touched = (self._touched(market, part[1:]) for part in ledger ^ mark.ledger)
+        news = (run for fate, ids in ledger.items() for run in without(ids, mark.ledger.get(fate, ())))
+        touched = (self._touched(market, ids) for ids in news)
         cut = [(max(first, mark.begin), min(end, recent)) for first, end in touched]
         for first, last in union((int(first), int(end) - 1) for first, end in cut if first < end):
             yield Span(first, last + 1)
         yield Span(recent, ABOVE)
+
+    def _ledger(self, market: Part) -> Ledger:
+        parts = query(self.candles.db, PARTS, *market.key)
+        return {fate: union(part[1:] for part in parts if part[0] == fate) for fate in {part[0] for part in parts}}
 
     def _touched(self, market: Part, ids: Run) -> Span:
         """The intervals in which trades of these ids may lie."""

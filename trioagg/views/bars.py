@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from trioagg import exchanges as adapters
-from trioagg.store import Candles, Span, database, renewals
+from trioagg.store import Candles, Database, Span, database, renewals
 from trioagg.views.chart import length
-from trioagg.views.export import written
+from trioagg.views.export import write_all
 from trioagg.views.show import LIMIT, PAUSE
 from trioagg.views.table import Format, render
 
@@ -24,8 +23,8 @@ def show_bars(
         SettingsError: the database knows nothing of an exchange or symbol.
         StoreError: it is not there, or cannot be read.
     """
-    with _candles(path, interval) as candles:
-        found = candles.newest(exchanges, symbols, limit or LIMIT)
+    with database(path) as db:
+        found = _candles(db, interval).newest(exchanges, symbols, limit or LIMIT)
     if text := render(found, "bars", form):
         print(text, flush=True)
 
@@ -38,8 +37,8 @@ def show_bars_on(
     Raises:
         SettingsError, StoreError: see ``show_bars``.
     """
-    with _candles(path, interval) as candles:
-        for number, found in enumerate(renewals(candles, exchanges, symbols, limit or LIMIT)):
+    with database(path) as db:
+        for number, found in enumerate(renewals(_candles(db, interval), exchanges, symbols, limit or LIMIT)):
             if found or number == 0:
                 print(render(found, "bars", form, header=number == 0), flush=True)
             time.sleep(PAUSE)
@@ -55,12 +54,9 @@ def export_bars(
         StoreError: the database is not there, or cannot be read.
         OSError: the file cannot be written.
     """
-    with _candles(path, interval) as candles:
-        written(output, "bars", lambda: candles.within(exchanges, symbols, span))
+    write_all(path, "bars", output, lambda db: _candles(db, interval).within(exchanges, symbols, span))
 
 
-@contextmanager
-def _candles(path: Path, interval: str) -> Iterator[Candles]:
+def _candles(db: Database, interval: str) -> Candles:
     counting = [name for name in adapters.names() if adapters.counts(name)]
-    with database(path) as db:
-        yield Candles(db, interval, length(interval), counting)
+    return Candles(db, interval, length(interval), counting)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trioagg.errors import SettingsError
-from trioagg.store import Row, Span, database, scan
+from trioagg.store import Database, Row, Span, database, scan
 from trioagg.views.files import ending, whole
 from trioagg.views.table import SHOWN, plain
 
@@ -28,21 +28,21 @@ def export(
         StoreError: the database is not there, or cannot be read.
         OSError: the file cannot be written.
     """
-    with database(path) as db:
-        written(output, kind, lambda: scan(db, kind, exchanges=exchanges, symbols=symbols, span=span))
+    write_all(path, kind, output, lambda db: scan(db, kind, exchanges=exchanges, symbols=symbols, span=span))
 
 
-def written(output: Path, kind: str, rows: Rows) -> None:
-    """Make a file of rows, and print how many they are.
+def write_all(path: Path, kind: str, output: Path, rows: Callable[[Database], Iterator[Row]]) -> None:
+    """Write what is read from a database into a file, and print how many rows they are.
+
+    Args:
+        rows: begins to read them, each time anew.
 
     Raises:
-        SettingsError: no file can be made so, or the rows cannot be had.
-        StoreError: the database cannot be read.
-        OSError: the file cannot be written.
+        SettingsError, StoreError, OSError: see ``export``.
     """
     write = WRITERS[ending(output, tuple(WRITERS))]
-    with whole(output) as file:
-        count = write(file, kind, rows)
+    with database(path) as db, whole(output) as file:
+        count = write(file, kind, lambda: rows(db))
     print(f"{count} rows in {output}")
 
 
