@@ -201,6 +201,7 @@ def test_a_killed_run_was_connected_until_its_last_row(store: Store) -> None:
     )
     assert told(read())[0] == (0, 30, 35.0, "partial")
     store.take(session(50, None), *(trade(n, n, market=UNCOUNTED, lag=0) for n in range(50, 70)))
+    store.take(trade("late", 38, market=other, lag=12))
     assert told(read(Span(T0, T0 + MINUTE)))[0] == (0, 40, 45.0, "partial")
     assert told(read(Span(T0 + MINUTE)))[0] == (1, 10, 9.0, "partial")
 
@@ -213,6 +214,15 @@ def test_the_range_takes_candles_that_begin_in_it(store: Store) -> None:
     assert [one[0] for one in told(read(Span(T0, T0 + 1)))] == [0]
     assert read(ALWAYS) == read()
     assert [one[0] for one in told(read(limit=2))] == [5, 6]
+    store.take(trade(40, 1000), trade(41, 1210), trade(42, 1500))
+    assert told(read(Span(T0 + 20 * MINUTE, T0 + 21 * MINUTE))) == [(20, 1, 60.0, "complete")]
+
+
+def test_times_that_are_a_little_out_of_order(store: Store) -> None:
+    """Trades that lie beyond later ones are found."""
+    store.take(*(trade(n, at) for n, at in enumerate([-70, -10, 1, 2, -3, -2, -1, 3, 61, 59, 62, 63, 121])))
+    assert told(read(Span(T0, T0 + MINUTE))) == [(0, 4, 60.0, "complete")]
+    assert told(read(Span(T0 - MINUTE, T0))) == [(-1, 4, 60.0, "complete")]
 
 
 def test_candles_are_followed_through_a_repair(store: Store) -> None:

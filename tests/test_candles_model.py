@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
+import pytest
 from attrs import frozen
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -110,3 +111,13 @@ def test_a_run_of_numbers_whose_times_are_not_in_order() -> None:
     assert (found.proven, found.broken) == ([(10, 49)], [(15, 20)])
     assert found.judge(11, 15, late=False) == (4, "complete")
     assert found.judge(11, 16, late=False)[1] == "partial"
+
+
+@pytest.mark.parametrize("hole", [(20, 20), (3, 10), (29, 30), (29, 45)])
+def test_a_hole_that_takes_no_time_of_a_candle_takes_its_word(hole: tuple[int, int]) -> None:
+    """What is missing between trades of one instant, or just before the first, may have happened in it all the same."""
+    trail = Trail()
+    for number, at in ((1, 0), (2, hole[0]), (5, hole[1]), (6, 50)):
+        trail.see(number, at)
+    assert Evidence.of(trail, []).judge(10, 30, late=False)[1] == "partial"
+    assert Evidence.of(trail, []).judge(46, 50, late=False)[1] == "complete"
