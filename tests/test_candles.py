@@ -18,7 +18,7 @@ from far_end import far_end, settings_for
 from trioagg.cli import main
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
-from trioagg.model import Channel, Record, Session, Ticker, Trade, TradeId
+from trioagg.model import Channel, Quote, Record, Session, Ticker, Trade, TradeId
 from trioagg.pipeline.repair import GRACE
 from trioagg.pipeline.run import Job, run
 from trioagg.simulator import SCALE
@@ -176,28 +176,30 @@ def test_a_quiet_market_is_unproven_until_its_next_trade(store: Store) -> None:
         ([session(-5, 10), session(40, 90)], 30.0, "partial"),
         ([session(-5, 30), session(20, 90, name="ws-2")], 60.0, "unproven"),
         ([session(-5, 30, "reset"), session(20, 90, name="ws-2")], 60.0, "unproven"),
-        ([session(-5, 30, "reset"), session(0, 90, name="ws-2"), session(45, 90)], 45.0, "partial"),
+        ([session(-5, 30, "reset"), session(0, 90, name="ws-2"), session(45, 90)], 44.1, "partial"),
+        ([session(-5, 59, "no data for 30 s"), session(59, 90)], 55.1, "partial"),
         ([session(-90, -30)], 0.0, "partial"),
         ([], 0.0, "partial"),
     ],
 )
 def test_exchanges_that_count_nothing(store: Store, around: list[Session], covered: float, status: str) -> None:
     """Connections are all that covers their time, exactly, and nothing ever makes it complete, whatever the ids are."""
-    ids = [n * 7919 % 1009 if n % 2 else f"0x{n}" for n in range(60)]
+    ids = [n * 7919 % 1009 if n < 20 else f"0x{n}" for n in range(60)]
     store.take(*(trade(ids[n], n, market=UNCOUNTED) for n in range(5, 55)), *around)
     assert told(read()) == [(0, 50, covered, status)]
 
 
 def test_a_killed_run_was_connected_until_its_last_row(store: Store) -> None:
-    """Of any market and kind of the exchange; what came after the next opening says nothing of it."""
+    """Of any market of the exchange; REST's answers say nothing of it, nor what came after the next opening."""
     other = (UNCOUNTED[0], "ETH/USDC:USDC")
     one = Decimal(1)
     store.take(
         session(-10, None),
         *(trade(n, n, market=UNCOUNTED, lag=0) for n in range(30)),
         trade("x", 33, market=other, lag=0),
-        Ticker(*other, one, one, one, one, one, one, None, T0 + 35 * SECOND),
-        Ticker("binance", "BTC/USDT", one, one, one, one, one, one, None, T0 + 40 * SECOND),
+        Quote(*other, one, one, one, one, None, T0 + 35 * SECOND),
+        Quote(*MARKET, one, one, one, one, None, T0 + 40 * SECOND),
+        Ticker(*other, one, one, one, one, one, one, None, T0 + 49 * SECOND),
     )
     assert told(read())[0] == (0, 30, 35.0, "partial")
     store.take(session(50, None), *(trade(n, n, market=UNCOUNTED, lag=0) for n in range(50, 70)))
