@@ -14,13 +14,20 @@ from typing import Any, BinaryIO, get_args, get_type_hints
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trioagg.store import COLUMNS, RECORDS, Row
+from trioagg.store import RECORDS, Row, TradeBar
 
 GROUP = 50_000
 """Rows that are in memory at a time, and that the file keeps together."""
 
 EXACT = pa.decimal128(38, 18)
-TYPES = {str: pa.string(), Decimal: EXACT, int: pa.int64(), bool: pa.int64(), bytes: pa.binary()}
+TYPES = {
+    str: pa.string(),
+    Decimal: EXACT,
+    int: pa.int64(),
+    bool: pa.int64(),
+    float: pa.float64(),
+    bytes: pa.binary(),
+}
 """What becomes of a field that may be of this type, the first that fits; the database has truths as 0 and 1."""
 
 
@@ -37,7 +44,7 @@ def write(file: BinaryIO, kind: str, rows: Callable[[], Iterator[Row]]) -> int:
 
     Args:
         file: open for writing; it can be begun anew.
-        kind: a kind that has a record.
+        kind: a kind that has a record, or ``bars``.
         rows: begins to read them, each time anew.
     """
     types = _types(kind)
@@ -51,8 +58,8 @@ def write(file: BinaryIO, kind: str, rows: Callable[[], Iterator[Row]]) -> int:
 
 
 def _types(kind: str) -> dict[str, pa.DataType]:
-    hints = get_type_hints(RECORDS[kind])
-    return {name: _type(hints[name]) for name in COLUMNS[kind]}
+    hints = get_type_hints({**RECORDS, "bars": TradeBar}[kind])
+    return {name: _type(hint) for name, hint in hints.items()}
 
 
 def _type(hint: Any) -> pa.DataType:

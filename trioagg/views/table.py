@@ -15,7 +15,7 @@ from attrs import fields
 
 from trioagg.integrity.consolidation import Best
 from trioagg.model import Nanos
-from trioagg.store import COLUMNS, Look, Row
+from trioagg.store import BARS, COLUMNS, Look, Row
 
 Format = Literal["table", "json", "csv"]
 
@@ -35,10 +35,11 @@ TIMES: Mapping[str, Sequence[str]] = {
     "clocks": ("received",),
     "instruments": (),
     "best": ("received",),
+    "bars": ("open_time", "received"),
 }
 """The columns of each kind that are nanoseconds UTC."""
 
-SHOWN: Mapping[str, Sequence[str]] = {**COLUMNS, "best": [field.name for field in fields(Best)]}
+SHOWN: Mapping[str, Sequence[str]] = {**COLUMNS, "best": [field.name for field in fields(Best)], "bars": BARS}
 """What can be printed, and the columns of each."""
 
 LONGEST = 60
