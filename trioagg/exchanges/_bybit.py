@@ -11,7 +11,7 @@ from attrs import evolve
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges import Feed, Missed, Send, Subscription
+from trioagg.exchanges import Feed, Send, Subscription
 from trioagg.exchanges._numbers import nanos, positive, quantities
 from trioagg.exchanges._records import candle, known, spot
 from trioagg.model import (
@@ -264,12 +264,6 @@ def topics(wanted: Subscription, feed: Feed) -> list[tuple[Product, str]]:
 def request(number: str, operation: str, topic: str) -> Send:
     """A request about one topic."""
     return Send(msgspec.json.encode({"req_id": number, "op": operation, "args": [topic]}).decode())
-
-
-def missed(symbol: str, held: int, number: int) -> Missed:
-    """What a step that is not to the next number means; a step back names nothing."""
-    span = (held + 1, number - 1) if number > held else (None, None)
-    return Missed(symbol, Channel.BOOK, "changes of the order book are missing", *span)
 
 
 def native(symbol: str) -> str:

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Feed, Send, Subscription
+from trioagg.exchanges._books import Change
 from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
 from trioagg.exchanges._records import spot
 from trioagg.model import Channel, Instrument, Level, Nanos, TradeId
@@ -107,7 +108,7 @@ class Whole(Sides):
 
     t: int
     tt: int | None = None
-    u: int | None = None
+    u: int = -1
 
 
 class Update(Struct):
@@ -199,8 +200,18 @@ def sized(count: Decimal | None, size: Decimal) -> Decimal | None:
     return None if count is None else EXACT.multiply(count, size)
 
 
-def levels(rows: Sequence[Row], size: Decimal) -> list[Level]:
-    """One side of a book, in the base currency."""
+def whole(told: Whole, size: Decimal) -> Change:
+    """A whole book, in the base currency; it follows nothing."""
+    return Change(-1, told.u, _levels(told.bids, size), _levels(told.asks, size), nanos(told.tt or told.t))
+
+
+def change(told: Update, size: Decimal) -> Change:
+    """What changed in a book, in the base currency."""
+    bids, asks = _levels(told.update.bids, size), _levels(told.update.asks, size)
+    return Change(told.pu, told.u, bids, asks, nanos(told.tt or told.t))
+
+
+def _levels(rows: Sequence[Row], size: Decimal) -> list[Level]:
     return [(row.price, EXACT.multiply(row.amount, size)) for row in rows]
 
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from trioagg.errors import RateLimited, WireError
+from trioagg.exchanges._books import Change
 from trioagg.exchanges._numbers import nanos, positive, quantities
 from trioagg.exchanges._records import Market, candle
 from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
@@ -255,8 +256,14 @@ def interest(symbol: str, told: Tick, at: Nanos) -> Iterable[OpenInterest]:
         yield OpenInterest("deribit", symbol, told.open_interest, nanos(told.timestamp), at)
 
 
-def levels(rows: Sequence[Row]) -> list[Level]:
-    """One side of a book or of its changes; 0 where nothing stands any more."""
+def change(told: Book) -> Change:
+    """A whole book or its changes."""
+    after, stamp = -1 if told.prev_change_id is None else told.prev_change_id, nanos(told.timestamp)
+    return Change(after, told.change_id, _levels(told.bids), _levels(told.asks), stamp)
+
+
+def _levels(rows: Sequence[Row]) -> list[Level]:
+    """One side; 0 where nothing stands any more."""
     return [(row.price, Decimal(0) if row.became == "delete" else row.amount) for row in rows]
 
 

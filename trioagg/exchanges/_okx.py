@@ -14,10 +14,11 @@ from msgspec import Meta, Raw, Struct
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Ack, Output, Refused, Retire
+from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
 from trioagg.exchanges._records import Market, candle
 from trioagg.model import Book as Snapshot
-from trioagg.model import Candle, Delta, Event, Funding, Instrument, Level, Nanos, Quote, Side, Ticker
+from trioagg.model import Candle, Delta, Funding, Instrument, Level, Nanos, Quote, Side, Ticker
 
 BARS = {name: name for name in ("1s", "1m", "3m", "5m", "15m", "30m")}
 BARS |= {"1h": "1H", "2h": "2H", "4h": "4H", "6h": "6Hutc", "12h": "12Hutc"}
@@ -52,6 +53,8 @@ REST = {
 }
 """Path → the channel whose rows its answer holds."""
 
+CHECKED = 25
+"""Levels of a side that a checksum covers."""
 HASTE, SHUTDOWN = 60014, 64008
 """Codes that begin a connection anew: what was refused for haste would stay unsubscribed."""
 
@@ -136,8 +139,8 @@ class Book(Struct, rename="camel"):
     asks: list[Row]
     ts: int
     checksum: int = 0
-    prev_seq_id: int | None = None
-    seq_id: int | None = None
+    prev_seq_id: int = -1
+    seq_id: int = -1
 
 
 class Clock(Struct):
@@ -258,7 +261,12 @@ def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:
     return zlib.crc32(":".join(f"{figure:f}" for level in by_turns for figure in level).encode())
 
 
-def measured(told: Event, size: Decimal) -> Event:
+def checks(wanted: int, book: OrderBook) -> bool:
+    """Whether a book is what its checksum says; 0 is none."""
+    return not wanted or wanted % 2**32 == checksum(book.bids(CHECKED), book.asks(CHECKED))
+
+
+def measured(told: Output, size: Decimal) -> Output:
     """What a book in contracts told, in the currency of ``Trade.amount``."""
     if isinstance(told, Quote):
         bid, ask = (None if sz is None else EXACT.multiply(sz, size) for sz in (told.bid_size, told.ask_size))

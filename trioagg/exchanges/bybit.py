@@ -37,7 +37,6 @@ from trioagg.exchanges import (
     Heartbeat,
     Hole,
     Limits,
-    Missed,
     Output,
     Proof,
     Refused,
@@ -45,7 +44,7 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _bybit as wire
-from trioagg.exchanges._books import JoinedBook
+from trioagg.exchanges._books import ChainedBook, Change
 from trioagg.exchanges._bybit import PRODUCTS, Product
 from trioagg.exchanges._numbers import quantities
 from trioagg.exchanges._records import asked
@@ -87,7 +86,7 @@ class Adapter(Exchange):
         self._routes: dict[str, Route] = {}
         self._tops: dict[str, tuple[wire.Half, wire.Half]] = {}
         self._tickers: dict[str, wire.Told] = {}
-        self._books: dict[tuple[str, str], JoinedBook] = {}
+        self._books: dict[tuple[str, str], ChainedBook] = {}
 
     @classmethod
     def listing(cls) -> Sequence[Fetch]:
@@ -232,21 +231,14 @@ class Adapter(Exchange):
     def _on_book(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
         levels, stamp = wire.book.decode(told.data), wire.stamp(told.ts if told.cts is None else told.cts)
         product = self._product(told.topic, native)
-        book, missed = self._book(self._symbol(product, native), told.topic), list[Missed]()
-        change = told.type == "delta"
-        if change and book.standing and levels.u != book.held + 1:
-            missed = [wire.missed(book.symbol, book.held, levels.u)]
-            book.fall()
-        if change and not book.standing:
-            return [*missed, *(self._anew(product, told.topic) if book.due(at) else ())]
-        events = (book.change if change else book.replace)(levels.b, levels.a, stamp, at)
-        book.held = levels.u
-        return events
+        book, change = self._book(self._symbol(product, native), told.topic), told.type == "delta"
+        out = (book.follow if change else book.begin)(Change(levels.u - 1, levels.u, levels.b, levels.a, stamp), at)
+        return [*out, *self._anew(product, told.topic)] if book.due(at) else out
 
-    def _book(self, symbol: str, topic: str) -> JoinedBook:
+    def _book(self, symbol: str, topic: str) -> ChainedBook:
         if (symbol, topic) not in self._books:
             depth = wire.BOOKS[topic.rpartition(".")[0]]
-            self._books[symbol, topic] = JoinedBook("bybit", symbol, self.feed.book, depth=depth)
+            self._books[symbol, topic] = ChainedBook("bybit", symbol, self.feed.book, depth=depth, counted=True)
         return self._books[symbol, topic]
 
     def _anew(self, product: Product, topic: str) -> list[Send]:

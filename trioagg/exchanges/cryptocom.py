@@ -36,7 +36,6 @@ from trioagg.exchanges import (
     Fetch,
     Hole,
     Limits,
-    Missed,
     Output,
     Proof,
     Refused,
@@ -45,7 +44,7 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _cryptocom as wire
-from trioagg.exchanges._books import JoinedBook
+from trioagg.exchanges._books import ChainedBook
 from trioagg.exchanges._cryptocom import Bar, Deal, Result, sized
 from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
 from trioagg.exchanges._records import Newest, asked, candle, known
@@ -81,7 +80,7 @@ class Adapter(Exchange):
         self._streams = dict.fromkeys(wire.stream(item, feed) for item in feed.subscriptions if wire.offered(item))
         self._numbers = count(1)
         self._newest = Newest()
-        self._books: dict[str, JoinedBook] = {}
+        self._books: dict[str, ChainedBook] = {}
         self._routes: dict[str, Route] = {
             "trade": self._on_trades,
             "ticker": self._on_tickers,
@@ -181,32 +180,20 @@ class Adapter(Exchange):
         return out
 
     def _on_books(self, result: Result, at: Nanos) -> Sequence[Output]:
-        book, size, out = self._book(result), self._size(result.instrument_name), list[Output]()
-        for told in wire.wholes.decode(result.data):
-            bids, asks = wire.levels(told.bids, size), wire.levels(told.asks, size)
-            out += book.replace(bids, asks, nanos(told.tt or told.t), at)
-            book.held = -1 if told.u is None else told.u
-        return out
+        book, size = self._book(result), self._size(result.instrument_name)
+        return [event for told in wire.wholes.decode(result.data) for event in book.begin(wire.whole(told, size), at)]
 
     def _on_updates(self, result: Result, at: Nanos) -> Sequence[Output]:
         book, size, out = self._book(result), self._size(result.instrument_name), list[Output]()
         for told in wire.updates.decode(result.data):
-            bids, asks = wire.levels(told.update.bids, size), wire.levels(told.update.asks, size)
-            if book.standing and told.pu != book.held:
-                out.append(Missed(book.symbol, Channel.BOOK, "changes of the order book are missing"))
-                book.fall()
-            else:
-                out += book.change(bids, asks, nanos(told.tt or told.t), at)
-            book.held = told.u
-        if book.due(at):
-            out += self._anew(result.subscription)
-        return out
+            out += book.follow(wire.change(told, size), at)
+        return [*out, *self._anew(result.subscription)] if book.due(at) else out
 
-    def _book(self, result: Result) -> JoinedBook:
+    def _book(self, result: Result) -> ChainedBook:
         name = result.subscription
         if name not in self._books:
             symbol = self.symbol(result.instrument_name)
-            self._books[name] = JoinedBook("cryptocom", symbol, self.feed.book, depth=result.depth)
+            self._books[name] = ChainedBook("cryptocom", symbol, self.feed.book, depth=result.depth)
         return self._books[name]
 
     def _anew(self, stream: str) -> list[Send]:

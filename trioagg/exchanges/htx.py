@@ -46,7 +46,7 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _htx as wire
-from trioagg.exchanges._books import Change, JoinedBook, OrderBook
+from trioagg.exchanges._books import ChainedBook, Change, JoinedBook, OrderBook
 from trioagg.exchanges._numbers import nanos, positive, quantities
 from trioagg.exchanges._records import Newest, asked
 from trioagg.model import Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker
@@ -267,8 +267,10 @@ class Adapter(Exchange):
             case "market.kline":
                 return partial(self._on_candle, wire.interval(detail)[0], market)
             case "market.mbp" | "market.depth" if detail in LEVELS:
-                book = JoinedBook("htx", market.symbol, self.feed.book, depth=LEVELS[detail])
-                return partial(self._on_swap_book if market.swap else self._on_spot_book, book, market)
+                who, depth = ("htx", market.symbol, self.feed.book), LEVELS[detail]
+                if market.swap:
+                    return partial(self._on_swap_book, ChainedBook(*who, depth=depth, counted=True), market)
+                return partial(self._on_spot_book, JoinedBook(*who, depth=depth), market)
             case "market.depth" if detail == "step0":
                 return partial(self._on_whole, OrderBook("htx", market.symbol, self.feed.book), market)
         if kind.partition(".")[2] in UNUSED:
@@ -306,14 +308,11 @@ class Adapter(Exchange):
         out = book.step(Change(told.after, told.number, told.bids, told.asks, stamp), at)
         return [*out, Send(msgspec.json.encode({"req": frame.ch, "id": "book"}).decode())] if book.due(at) else out
 
-    def _on_swap_book(self, book: JoinedBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+    def _on_swap_book(self, book: ChainedBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         told = wire.book.decode(frame.tick)
         sides, stamp = (market.levels(told.bids), market.levels(told.asks)), nanos(told.ts)
-        if told.event == "snapshot":
-            events = book.replace(*sides, stamp, at)
-            book.held = told.version
-            return events
-        out = book.step(Change(told.version - 1, told.version, *sides, stamp), at) if book.standing else []
+        change = Change(told.version - 1, told.version, *sides, stamp)
+        out = (book.begin if told.event == "snapshot" else book.follow)(change, at)
         return [*out, _subscribe(frame.ch, "book")] if book.due(at) else out
 
     def _on_whole(self, book: OrderBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
