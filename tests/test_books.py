@@ -159,6 +159,20 @@ def test_a_count_that_begins_anew_is_followed() -> None:
     assert book.held == 2
 
 
+def test_a_book_that_is_told_whole_each_time_tells_what_changed() -> None:
+    """The first one is whole; then levels that went, came or are of another amount, and nothing of the others."""
+    book = OrderBook("x", "A/B", BookPlan(kept=frozenset({"deltas"})))
+    book.retold(levels("3:1", "2:1", "1:1"), levels("4:1"), None, 0)
+
+    (delta,) = book.retold(levels("3:1", "2:5", "0.5:1"), levels("4:1"), None, 1)
+
+    assert isinstance(delta, Delta) and not delta.whole
+    assert sorted(delta.bids) == levels("0.5:1", "1:0", "2:5") and not delta.asks
+    with pytest.raises(WireError):
+        book.retold(levels("3:1", "0:1"), [], None, 2)
+    assert book.bids() == levels("3:1", "2:5", "0.5:1")
+
+
 def chained(*, counted: bool = False) -> ChainedBook:
     """A book that began with 10."""
     book = ChainedBook("x", "A/B", BEST, counted=counted)

@@ -11,7 +11,7 @@ from attrs import evolve
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._numbers import nanos, quantities
 from trioagg.exchanges._records import candle, spot
 from trioagg.model import Candle, Instrument, Level, Nanos
 from trioagg.model import Funding as Rate
@@ -231,15 +231,3 @@ def candles(symbol: str, step: str, rows: Sequence[RestCandle], at: Nanos) -> li
 def _candle(market: tuple[str, str], row: RestCandle, *, closed: bool, at: Nanos) -> Candle:
     prices = (row.open, row.high, row.low, row.close)
     return candle("bitstamp", market, time(row.timestamp), prices=prices, volume=row.volume, closed=closed, at=at)
-
-
-def difference(before: Sequence[Level], now: Sequence[Level]) -> list[Level]:
-    """What changed on one side of a book; 0 where a level went.
-
-    Raises:
-        WireError: a number cannot be.
-    """
-    positive(*(price for price, _ in now))
-    quantities(*(amount for _, amount in now))
-    old, new = dict(before), dict(now)
-    return [(price, new.get(price, Decimal(0))) for price in old | new if old.get(price) != new.get(price)]

@@ -111,6 +111,17 @@ class OrderBook:
             self._asks.put(price, amount)
         return self._told(bids, asks, stamp, at, whole=False)
 
+    def retold(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
+        """Take a book that is told whole each time: after the first one, what is another in it is what changed.
+
+        Raises:
+            WireError: a number cannot be; nothing was taken.
+        """
+        _check(bids, asks)
+        if not self.standing:
+            return self.replace(bids, asks, stamp, at)
+        return self.change(_difference(self.bids(), bids), _difference(self.asks(), asks), stamp, at)
+
     def fall(self) -> None:
         """It is not whole any more: its changes mean nothing until the next snapshot."""
         self.standing = False
@@ -282,6 +293,12 @@ class ChainedBook(OrderBook):
 
 def _missed(symbol: str, first: int | None = None, last: int | None = None) -> Missed:
     return Missed(symbol, Channel.BOOK, "changes of the order book are missing", first, last)
+
+
+def _difference(before: Sequence[Level], now: Sequence[Level]) -> list[Level]:
+    """The levels of one side that went, at 0, and those that are new or of another amount."""
+    old, new = dict(before), dict(now)
+    return [(price, new.get(price, Decimal(0))) for price in old | new if old.get(price) != new.get(price)]
 
 
 def _check(bids: Sequence[Level], asks: Sequence[Level]) -> None:

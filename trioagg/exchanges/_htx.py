@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
@@ -309,12 +309,6 @@ def interval(period: str) -> tuple[str, int]:
     if period not in PERIODS:
         raise WireError(f"unknown interval {period[:40]!r}")
     return PERIODS[period]
-
-
-def changed(there: Iterable[Level], told: Iterable[Level]) -> list[Level]:
-    """The levels that differ between what was there and what is told now; 0 where one went."""
-    before, now = dict(there), dict(told)
-    return [(price, now.get(price, Decimal(0))) for price in before | now if before.get(price) != now.get(price)]
 
 
 def time(told: int | str | None) -> Nanos | None:

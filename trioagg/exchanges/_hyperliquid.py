@@ -303,17 +303,7 @@ def half(place: Place | None) -> tuple[Decimal | None, Decimal | None]:
 
 def levels(side: Sequence[Place]) -> list[Level]:
     """One side of a book."""
-    for place in side:
-        positive(place.px)
-        quantities(place.sz)
     return [(place.px, place.sz) for place in side]
-
-
-def changes(before: Sequence[Level], after: Sequence[Level]) -> list[Level]:
-    """What makes one side of a book another: the levels that went, at 0, and those that are new or of another size."""
-    there, prices = set(before), {price for price, _ in after}
-    gone = [(price, Decimal(0)) for price, _ in before if price not in prices]
-    return gone + [level for level in after if level not in there]
 
 
 def _perpetual(row: Perpetual) -> Instrument:

@@ -316,12 +316,8 @@ class Adapter(Exchange):
         return [*out, _subscribe(frame.ch, "book")] if book.due(at) else out
 
     def _on_whole(self, book: OrderBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        """The whole book each time: what differs from the one before is told."""
         told = wire.book.decode(frame.tick)
-        bids, asks = market.levels(told.bids), market.levels(told.asks)
-        if not book.standing:
-            return book.replace(bids, asks, nanos(told.ts), at)
-        return book.change(wire.changed(book.bids(), bids), wire.changed(book.asks(), asks), nanos(told.ts), at)
+        return book.retold(market.levels(told.bids), market.levels(told.asks), nanos(told.ts), at)
 
     def _on_day(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         return (self._ticker(market, wire.day.decode(frame.tick), frame.ts, at),)

@@ -205,15 +205,13 @@ class Adapter(Exchange):
         return (Ticker("hyperliquid", symbol, *bid, *ask, last and last[1], volume, nanos(told.time), at),)
 
     def _on_book(self, data: Raw, at: Nanos) -> Sequence[Output]:
-        """A whole book, taken as what it changes, so that it is told again only where it is another or due."""
         told = wire.books.decode(data)
         if not self.wants(symbol := self.symbol(told.coin), Channel.BOOK):
             return ()
         (bids, asks), stamp = map(wire.levels, told.levels), nanos(told.time)
-        book = self._books.setdefault(symbol, OrderBook("hyperliquid", symbol, self.feed.book))
-        if not book.standing:
-            return book.replace(bids, asks, stamp, at)
-        return book.change(wire.changes(book.bids(), bids), wire.changes(book.asks(), asks), stamp, at)
+        if symbol not in self._books:
+            self._books[symbol] = OrderBook("hyperliquid", symbol, self.feed.book)
+        return self._books[symbol].retold(bids, asks, stamp, at)
 
     def _on_state(self, data: Raw, at: Nanos, *, contract: bool) -> Sequence[Output]:
         told = wire.state.decode(data)
