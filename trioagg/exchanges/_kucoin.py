@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges import Connect, _records
+from trioagg.exchanges import Connect, Heartbeat, _records
 from trioagg.exchanges._numbers import nanos, positive
 from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade, TradeId
 
@@ -128,10 +128,11 @@ class Candles(Struct):
     candles: Row
 
 
-class Server(Struct):
-    """A server that the token is good for."""
+class Server(Struct, rename="camel"):
+    """A server that the token is good for, and how often the client is to ping it, ms."""
 
     endpoint: str
+    ping_interval: int = 18_000
 
 
 class Token(Struct, rename="camel"):
@@ -208,11 +209,22 @@ integer = msgspec.json.Decoder(int)
 answer = msgspec.json.Decoder(Answer)
 
 
-def address(told: Token, at: Nanos) -> Connect:
-    """Where the token is good; its host is named apart, so that a user's own address can stand in its place."""
+def heartbeat(milliseconds: int) -> Heartbeat:
+    """A ping a sixth earlier than the server wants it; a second to ten minutes, whatever it says."""
+    every = min(max(milliseconds, 1000), 600_000) / 1200
+    return Heartbeat(every, '{"id":"ping","type":"ping"}')
+
+
+def server(told: Token) -> Server:
+    """The server to connect to."""
     if not told.instance_servers:
         raise WireError("the token's answer names no server")
-    endpoint = told.instance_servers[0].endpoint
+    return told.instance_servers[0]
+
+
+def address(told: Token, at: Nanos) -> Connect:
+    """Where the token is good; its host is named apart, so that a user's own address can stand in its place."""
+    endpoint = server(told).endpoint
     parts = ENDPOINT.fullmatch(endpoint)
     if not parts:
         raise WireError(f"no WebSocket address: {endpoint[:80]}")

@@ -4,7 +4,7 @@ Documentation: "Get Public Token - Spot/Margin", "Public Channels: Trade, Ticker
 All Symbols", "Get All Tickers", "Get Trade History", "Get Part OrderBook", "Get Klines" and "Rate Limit" of KuCoin API.
 
 - A token is asked for first (``bullet-public``, a POST); the answer names the socket. Nothing may be sent before
-  ``welcome``. The client pings every 18 s and is dropped when silent.
+  ``welcome``. The client pings as often as that answer says, every 18 s, and is dropped when silent.
 - 100 messages may be sent in 10 s, 100 symbols named in one topic, 300 topics held on one connection.
 - Trades are known by ``tradeId``, which equals ``sequence``, the only number that REST tells. It rises in steps of more
   than one, so it proves nothing. The oldest ids were hexadecimal.
@@ -36,7 +36,6 @@ from trioagg.exchanges import (
     Exchange,
     Feed,
     Fetch,
-    Heartbeat,
     Hole,
     Limits,
     Output,
@@ -111,7 +110,6 @@ class Adapter(Exchange):
         Channel.CANDLES: Proof.OVERLAP,
     }
     limits = Limits(streams=100, sends=8, weight=2000, window=30, cooldown={429: wire.SILENCE, 403: wire.SILENCE})
-    heartbeat = Heartbeat(15, '{"id":"ping","type":"ping"}')
     clock = Fetch("/api/v1/timestamp", weight=3)
     joined = (BOOK,)
 
@@ -169,7 +167,9 @@ class Adapter(Exchange):
         data = wire.data(wire.answer.decode(body))
         match path.removeprefix("/api/v1/"):
             case "bullet-public":
-                return (wire.address(wire.token.decode(data), at),)
+                token = wire.token.decode(data)
+                connect, self.heartbeat = wire.address(token, at), wire.heartbeat(wire.server(token).ping_interval)
+                return (connect,)
             case "market/allTickers":
                 return self._rest_days(wire.days.decode(data), at)
             case "market/stats":
