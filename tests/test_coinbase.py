@@ -254,8 +254,8 @@ def test_changes_without_a_beginning_ask_for_it_and_mean_nothing() -> None:
 )
 def test_a_hole_is_asked_for_from_its_newer_end(first: int, last: int, path: str) -> None:
     """As many trades as are missing, or as one answer holds."""
-    assert Adapter(Feed()).missing(Hole("BTC-USD", first, last, 0, 1)) == Fetch(path)
-    assert Adapter(Feed()).missing(Hole("BTC-USD", None, None, 0, 1)) is None
+    assert Adapter(Feed()).missing(Hole("BTC/USD", "BTC-USD", first, last, 0, 1)) == Fetch(path)
+    assert Adapter(Feed()).missing(Hole("BTC/USD", "BTC-USD", None, None, 0, 1)) is None
 
 
 def desk() -> Dialect:

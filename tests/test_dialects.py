@@ -185,7 +185,7 @@ def test_a_hole_is_told_by_rest(name: str) -> None:
     item = talk.feed.instruments[0]
     first, end = (talk.source.before(item.symbol, NOON - back * SECOND) for back in (8, 4))
     around = [next(iter(talk.source.prints(item.symbol, n, n + 1))) for n in (first - 1, end)]
-    hole = Hole(item.native, first, end - 1, around[0][1], around[1][1])
+    hole = Hole(item.symbol, item.native, first, end - 1, around[0][1], around[1][1])
     fetch = adapter.missing(hole)
     if fetch is None:
         pytest.skip("this exchange does not tell what was missed")

@@ -21,7 +21,7 @@ and "Rate Limit" of the V5 API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -151,13 +151,9 @@ class Adapter(Exchange):
                 return [wire.bar(symbol, interval, k, at=at) for k in reversed(bars.rows)]
         raise WireError("unknown REST path")
 
-    def missing(self, hole: Hole) -> Fetch | None:
-        """The newest trades, which are all that is told; None also where both products have a market of that name."""
-        products: Collection[Product] = self._asked.get(f"publicTrade.{hole.native}", {})
-        products = products or [product for product in PRODUCTS if (product, hole.native) in self._symbols]
-        if len(products) != 1:
-            return None
-        (product,) = products
+    def missing(self, hole: Hole) -> Fetch:
+        """The newest trades, which are all that is told."""
+        product = wire.product(hole.symbol)
         return Fetch(f"/v5/market/recent-trade?category={product}&symbol={hole.native}&limit={NEWEST[product]}")
 
     @classmethod

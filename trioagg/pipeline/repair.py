@@ -115,7 +115,7 @@ class Repair:
             LinkError: there was no answer, or one that brought nothing.
         """
         adapter = self.adapter(evolve(self.feed, subscriptions=()))
-        hole = Hole(self._natives[symbol], want.first, want.last, want.since, want.until)
+        hole = Hole(symbol, self._natives[symbol], want.first, want.last, want.since, want.until)
         if (fetch := adapter.missing(hole)) is None:
             self._forgo(symbol, [(want.first, want.last)])
             return None
