@@ -25,6 +25,7 @@ WAITING = 5_000
 """Changes that may wait for a snapshot; of more, the oldest are dropped."""
 
 Half = tuple[Decimal | None, Decimal | None]
+"""One side of a quote: the best price, and how much stands there."""
 NOBODY: Half = (None, None)
 
 

@@ -12,8 +12,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import Feed, Send, Subscription
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._books import NOBODY, Half
+from trioagg.exchanges._numbers import number, positive, quantities, trade_id
 from trioagg.exchanges._records import candle, known, spot
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import (
     Candle,
     Channel,
@@ -26,7 +28,6 @@ from trioagg.model import (
     Side,
     Ticker,
     Trade,
-    TradeId,
 )
 
 Row = TypeVar("Row")
@@ -39,9 +40,6 @@ SILENCE = {10006: 5.0, 10018: 600.0, 429: 10.0}  # retCode → seconds
 SPELLED = {"1m": "1", "3m": "3", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "2h": "120", "4h": "240"}
 SPELLED |= {"6h": "360", "12h": "720", "1d": "D", "1w": "W", "1M": "M"}
 INTERVALS = {theirs: ours for ours, theirs in SPELLED.items()}
-MINUTE, LONG = 60_000_000_000, {"D": 1440, "W": 7 * 1440, "M": 31 * 1440}  # minutes, at the most
-
-
 QUOTES = "USDT USDC USDE USD1 EUR BRL TRY BTC ETH MNT USD".split()
 """For spelling a symbol that no instrument list told."""
 
@@ -239,8 +237,6 @@ rest_bars = msgspec.json.Decoder(RestBars, strict=False)
 rest_symbols = msgspec.json.Decoder(Rows[RestSymbol])
 
 Told = dict[str, Decimal | None]
-Half = tuple[Decimal | None, Decimal | None]
-"""One side of a quote: the price, and how much stands there."""
 
 
 def product(symbol: str) -> Product:
@@ -308,19 +304,6 @@ def answered(body: bytes) -> Answer:
     return told
 
 
-def trade_id(text: str) -> TradeId:
-    """A number where the exchange writes one, and exactly so.
-
-    Raises:
-        WireError: there is none.
-    """
-    if text.isascii() and text.isdigit() and len(text) < 30 and text[0] != "0":
-        return int(text)
-    if not text:
-        raise WireError("a trade without an id")
-    return text
-
-
 def trade(symbol: str, t: Deal | RestDeal, at: Nanos) -> Trade:
     """A trade, from either road."""
     positive(t.p, t.v)
@@ -332,14 +315,14 @@ def best(levels: Sequence[Level], before: Half) -> Half:
     """The best level of one side; a size of zero takes a level away, no level leaves what was before."""
     if not levels:
         return before
-    return next(((price, size) for price, size in levels if size), (None, None))
+    return next(((price, size) for price, size in levels if size), NOBODY)
 
 
 def numbers(fields: Fields) -> Told:
     """The fields that were sent; None for those that were sent empty."""
     texts = {name: getattr(fields, name) for name in Fields.__struct_fields__[1:]}
-    told = {name: Decimal(text) if text else None for name, text in texts.items() if text is not UNSET}
-    quantities(*(abs(number) if number and name == "funding_rate" else number for name, number in told.items()))
+    told = {name: number(text) for name, text in texts.items() if text is not UNSET}
+    quantities(*(abs(figure) if figure and name == "funding_rate" else figure for name, figure in told.items()))
     return told
 
 
@@ -368,11 +351,10 @@ def events(
 
 def bar(symbol: str, spelled: str, k: Bar | RestBar, *, at: Nanos) -> Candle:
     """A candle, from either road; one of REST closes when its time is over."""
-    market = symbol, known(spelled, INTERVALS, "interval")
+    interval = known(spelled, INTERVALS, "interval")
     opens, prices = nanos(k.start), (k.open, k.high, k.low, k.close)
-    over = opens + (LONG.get(spelled) or int(spelled)) * MINUTE <= at
-    closed = k.confirm if isinstance(k, Bar) else over
-    return candle("bybit", market, opens, prices=prices, volume=k.volume, closed=closed, at=at)
+    closed = k.confirm if isinstance(k, Bar) else opens + length(interval) <= at
+    return candle("bybit", (symbol, interval), opens, prices=prices, volume=k.volume, closed=closed, at=at)
 
 
 def liquidation(symbol: str, forced: Forced, at: Nanos) -> Liquidation:

@@ -13,17 +13,15 @@ from msgspec import Raw, Struct
 from trioagg.errors import WireError
 from trioagg.exchanges import Feed, Send, Subscription
 from trioagg.exchanges._books import Change
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._numbers import EXACT, positive, quantities
 from trioagg.exchanges._records import spot
-from trioagg.model import Channel, Instrument, Level, Nanos, TradeId
-
-LATEST = 9_000_000_000_000_000_000  # ns: the year 2255
+from trioagg.exchanges._times import nanos
+from trioagg.model import Channel, Instrument, Level
 
 FRAMES = {name: name for name in ("1m", "5m", "15m", "30m", "1h", "2h", "4h", "12h", "1M")}
 FRAMES |= {"1d": "1D", "7d": "7D", "14d": "14D"}
 INTERVALS = {frame: interval for interval, frame in FRAMES.items()}
 INTERVALS |= {"M1": "1m", "M5": "5m", "M15": "15m", "M30": "30m", "H1": "1h", "H4": "4h", "D1": "1d"}
-SECONDS = {"m": 60, "h": 3600, "d": 86400, "M": 31 * 86400}
 
 STREAMS = {
     Channel.TRADES: "trade",
@@ -213,36 +211,6 @@ def change(told: Update, size: Decimal) -> Change:
 
 def _levels(rows: Sequence[Row], size: Decimal) -> list[Level]:
     return [(row.price, EXACT.multiply(row.amount, size)) for row in rows]
-
-
-def trade_id(deal: Deal) -> TradeId:
-    """The match's id where it is sent, else the trade's; a number where that is one, digit for digit.
-
-    Raises:
-        WireError: there is neither.
-    """
-    if not (text := deal.m or deal.d):
-        raise WireError("a trade without an id")
-    plain = text.isascii() and text.isdecimal() and len(text) < 20 and (text[0] != "0" or text == "0")
-    return int(text) if plain else text
-
-
-def stamp(deal: Deal) -> Nanos:
-    """When the trade happened, as finely as told.
-
-    Raises:
-        WireError: it lies outside the years 1970 to 2255.
-    """
-    if deal.tn is None:
-        return nanos(deal.t)
-    if not 0 <= deal.tn < LATEST:
-        raise WireError(f"impossible time: {deal.tn}"[:80])
-    return deal.tn
-
-
-def length(interval: str) -> Nanos:
-    """How long a candle lasts, at most."""
-    return int(interval[:-1]) * SECONDS[interval[-1]] * 1_000_000_000
 
 
 def native(symbol: str) -> str:

@@ -11,14 +11,13 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges._books import Change
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._numbers import positive, quantities
 from trioagg.exchanges._records import Market, candle
+from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
 
-MINUTE = 60_000_000_000  # ns
-MINUTES = {"1m": 1, "3m": 3, "5m": 5, "10m": 10, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "3h": 180, "6h": 360}
-MINUTES |= {"12h": 720, "1d": 1440}
-RESOLUTIONS = {interval: "1D" if interval == "1d" else str(minutes) for interval, minutes in MINUTES.items()}
+RESOLUTIONS = {"1m": "1", "3m": "3", "5m": "5", "10m": "10", "15m": "15", "30m": "30", "1h": "60", "2h": "120"}
+RESOLUTIONS |= {"3h": "180", "6h": "360", "12h": "720", "1d": "1D"}
 INTERVALS = {resolution: interval for interval, resolution in RESOLUTIONS.items()}
 
 HASTE, SILENCE = 10028, 10.0
@@ -283,13 +282,6 @@ def bars(told: Columns) -> list[Bar]:
     if len({len(column) for column in columns}) != 1:
         raise WireError("candles whose columns differ in length")
     return [Bar(*row) for row in zip(*columns, strict=True)]
-
-
-def interval(resolution: str) -> str:
-    """Our spelling of a candle's length."""
-    if resolution not in INTERVALS:
-        raise WireError(f"unknown resolution {resolution[:40]!r}")
-    return INTERVALS[resolution]
 
 
 def instruments(body: Raw) -> list[Instrument]:

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from trioagg.errors import WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._numbers import positive, quantities, step
 from trioagg.exchanges._records import candle, spot
+from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Nanos, OpenInterest, Side, Trade
 
 INTERVALS = "1m 3m 5m 15m 30m 1h 2h 4h 8h 12h 1d 3d 1w 1M".split()
@@ -315,7 +316,7 @@ def _perpetual(row: Perpetual) -> Instrument:
         base=base,
         quote="USDC",
         tick_size=None,
-        amount_step=_step(row.decimals),
+        amount_step=step(row.decimals),
         contract_size=Decimal(1),
         amount_unit=base,
         status="delisted" if row.delisted else "trading",
@@ -332,9 +333,5 @@ def _spots(told: Spots) -> Iterator[Instrument]:
     for pair in told.universe:
         base, quote = pair.tokens
         if base in tokens and quote in tokens:
-            market, step = (names[base], names[quote]), _step(tokens[base].decimals)
-            yield spot("hyperliquid", market, pair.name, tick=None, step=step, status="trading")
-
-
-def _step(decimals: int) -> Decimal:
-    return Decimal(1).scaleb(-decimals)
+            market, lot = (names[base], names[quote]), step(tokens[base].decimals)
+            yield spot("hyperliquid", market, pair.name, tick=None, step=lot, status="trading")

@@ -12,28 +12,16 @@ from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import Connect, Heartbeat, _records
-from trioagg.exchanges._numbers import nanos, positive
-from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade, TradeId
+from trioagg.exchanges._numbers import plain, positive, trade_id
+from trioagg.exchanges._times import nanos, seconds
+from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade
 
 SILENCE = 30.0  # seconds, the window of the limit; how much of it is left, a header tells in milliseconds
 ENDPOINT = re.compile(r"(?P<host>wss?://[^/?#\s]+)(?P<path>/[^?#\s]*)?")
-PERIODS = {
-    "1min": ("1m", 60),
-    "3min": ("3m", 180),
-    "5min": ("5m", 300),
-    "15min": ("15m", 900),
-    "30min": ("30m", 1800),
-    "1hour": ("1h", 3600),
-    "2hour": ("2h", 7200),
-    "4hour": ("4h", 14_400),
-    "6hour": ("6h", 21_600),
-    "8hour": ("8h", 28_800),
-    "12hour": ("12h", 43_200),
-    "1day": ("1d", 86_400),
-    "1week": ("1w", 604_800),
-    "1month": ("1M", 31 * 86_400),
-}
-"""Their intervals: ours, and its seconds at most."""
+PERIODS = {f"{number}m": f"{number}min" for number in (1, 3, 5, 15, 30)}
+PERIODS |= {f"{number}h": f"{number}hour" for number in (1, 2, 4, 6, 8, 12)}
+PERIODS |= {"1d": "1day", "1w": "1week", "1M": "1month"}
+INTERVALS = {period: interval for interval, period in PERIODS.items()}
 
 
 class Frame(Struct):
@@ -246,13 +234,6 @@ def data(told: Answer) -> Raw:
     return told.data
 
 
-def interval(period: str) -> tuple[str, int]:
-    """Our spelling of an interval, and its seconds at most."""
-    if period not in PERIODS:
-        raise WireError(f"unknown interval {period[:40]!r}")
-    return PERIODS[period]
-
-
 def days_of(told: Day) -> Days:
     """The answer of ``stats`` as a list of one."""
     if told.time is None:
@@ -272,36 +253,23 @@ def levels(told: Sequence[Entry]) -> list[Level]:
 
 def sequence(text: str) -> int:
     """The number of a change."""
-    if not _plain(text):
+    if not plain(text):
         raise WireError(f"impossible number: {text[:40]}")
     return int(text)
 
 
-def trade_id(text: str) -> TradeId:
-    """A number, wherever it is one: the oldest ids were hexadecimal."""
-    return int(text) if _plain(text) else text
-
-
-def _plain(text: str) -> bool:
-    """Whether a text is a plain decimal number of a sane length, as the exchange would write it."""
-    return text.isascii() and text.isdecimal() and len(text) < 20 and (text[0] != "0" or text == "0")
-
-
 def moment(told: str | int) -> Nanos:
-    """A time in nanoseconds, as number or text."""
-    if isinstance(told, str) and not _plain(told):
+    """A time as number or text."""
+    if isinstance(told, str) and not plain(told):
         raise WireError(f"impossible time: {told[:40]}")
-    stamp = int(told)
-    if not 0 <= stamp < 9_000_000_000_000_000_000:
-        raise WireError(f"impossible time: {told}"[:60])
-    return stamp
+    return nanos(int(told))
 
 
 def candle(symbol: str, length: str, row: Row, at: Nanos) -> Candle:
     """A candle, which may still change."""
-    if not _plain(row.begin):
+    if not plain(row.begin):
         raise WireError(f"impossible time: {row.begin[:40]}")
-    opens, prices = nanos(int(row.begin) * 1000), (row.open, row.high, row.low, row.close)
+    opens, prices = seconds(int(row.begin)), (row.open, row.high, row.low, row.close)
     return _records.candle("kucoin", (symbol, length), opens, prices=prices, volume=row.volume, closed=False, at=at)
 
 

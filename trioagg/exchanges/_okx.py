@@ -15,8 +15,9 @@ from msgspec import Meta, Raw, Struct
 from trioagg.errors import WireError
 from trioagg.exchanges import Ack, Output, Refused, Retire
 from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._numbers import EXACT, number, positive, quantities
 from trioagg.exchanges._records import Market, candle
+from trioagg.exchanges._times import nanos
 from trioagg.model import Book as Snapshot
 from trioagg.model import Candle, Delta, Funding, Instrument, Level, Nanos, Quote, Side, Ticker
 
@@ -277,15 +278,6 @@ def measured(told: Output, size: Decimal) -> Output:
     return told
 
 
-def number(text: str) -> Decimal | None:
-    """A number that may be an empty text.
-
-    Raises:
-        decimal.InvalidOperation: it is neither.
-    """
-    return Decimal(text) if text else None
-
-
 def ticker(symbol: str, row: Tick, size: Decimal | None, at: Nanos) -> Ticker:
     """A ticker; without its sizes where that of the contract is not known."""
     bid, ask, last = number(row.bid_px), number(row.ask_px), number(row.last)
@@ -296,7 +288,8 @@ def ticker(symbol: str, row: Tick, size: Decimal | None, at: Nanos) -> Ticker:
 
 
 def _sized(text: str, size: Decimal | None) -> Decimal | None:
-    return EXACT.multiply(Decimal(text), size) if text and size is not None else None
+    figure = number(text)
+    return None if figure is None or size is None else EXACT.multiply(figure, size)
 
 
 def funding(symbol: str, row: Rate, at: Nanos) -> Funding:

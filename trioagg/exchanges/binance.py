@@ -40,8 +40,9 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _binance as wire
 from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import asked, candle
+from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._records import asked, candle, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Side, Ticker, Trade
 
 IN_URL = 100  # streams named in the URL
@@ -99,7 +100,7 @@ class Adapter(Exchange):
             "depthUpdate": self._on_depth,
             "kline": self._on_kline,
             "serverShutdown": self._on_shutdown,
-            **dict.fromkeys(UNUSED, self._unused),
+            **dict.fromkeys(UNUSED, unused),
         }
 
     @classmethod
@@ -181,7 +182,7 @@ class Adapter(Exchange):
         kind = kind.partition("@")[0] if kind not in ("", "arr") else whose.removeprefix("!")
         route = self._kind("kline" if kind.startswith("kline_") else kind)
         uninvited = self._streams and stream not in self._streams and not whose.startswith("!")
-        self._routes[stream] = self._unused if uninvited else route
+        self._routes[stream] = unused if uninvited else route
         return self._routes[stream]
 
     def _kind(self, kind: str) -> Route:
@@ -238,9 +239,6 @@ class Adapter(Exchange):
 
     def _on_shutdown(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
         return (Retire("the exchange announced its shutdown"),)
-
-    def _unused(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _rest_day(self, day: wire.RestDay, at: Nanos) -> Ticker:
         quantities(day.bidPrice, day.bidQty, day.askPrice, day.askQty, day.lastPrice, day.volume)

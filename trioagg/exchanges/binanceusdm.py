@@ -46,8 +46,9 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _binance as spot
 from trioagg.exchanges import _binanceusdm as wire
 from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._numbers import nanos, quantities
+from trioagg.exchanges._numbers import quantities
 from trioagg.exchanges._records import asked
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Ticker
 
 ROOTS = ("public", "market")

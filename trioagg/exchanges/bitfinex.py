@@ -50,7 +50,7 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _bitfinex as wire
 from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._records import Newest, asked
+from trioagg.exchanges._records import Newest, asked, unused
 from trioagg.model import CHANNELS, Channel, Event, Instrument, Nanos
 
 OB_CHECKSUM = 131072
@@ -216,7 +216,7 @@ class Adapter(Exchange):
             case "status" if told.key.startswith("deriv:"):
                 return partial(self._on_status, told.key.removeprefix("deriv:"))
             case "status":
-                return self._unused
+                return unused
             case "candles":
                 interval, native = wire.parted(told.key)
                 return self._market_route(told, native, interval)
@@ -227,7 +227,7 @@ class Adapter(Exchange):
     def _market_route(self, told: wire.Event, native: str, interval: str = "") -> Route:
         symbol = self.symbol(native)
         if not native.startswith("t") or not self.wants(symbol, Channel(told.channel)):
-            return self._unused
+            return unused
         match told.channel:
             case "trades":
                 return partial(self._on_trades, symbol)
@@ -236,7 +236,7 @@ class Adapter(Exchange):
             case "candles":
                 return partial(self._on_candles, (symbol, interval))
         if told.prec != "P0":
-            return self._unused
+            return unused
         self._books[told.number] = native
         return partial(self._on_book, _Book("bitfinex", symbol, self.feed.book))
 
@@ -248,9 +248,6 @@ class Adapter(Exchange):
         if told.channel not in self._routes:
             raise WireError(f"a channel that no answer told: {told.channel}"[:120])
         return self._routes[told.channel](told, at)
-
-    def _unused(self, told: wire.Told, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _on_trades(self, symbol: str, told: wire.Told, at: Nanos) -> Sequence[Output]:
         trades = wire.trades(symbol, told.data, at)

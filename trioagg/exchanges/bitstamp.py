@@ -42,12 +42,13 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _bitstamp as wire
 from trioagg.exchanges._bitstamp import PERPETUAL
 from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._numbers import EXACT, positive, quantities
 from trioagg.exchanges._records import asked
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Level, Nanos, OpenInterest, Side, Ticker, Trade
 
 CROWD = 10  # markets beyond which one request for all tickers is better than one for each
-NEAR: Nanos = 3000 * wire.SECOND  # what the transactions of an hour still cover when they come
+NEAR: Nanos = 3_000_000_000_000  # what the transactions of an hour still cover when they come
 
 UNUSED = ("data", "order_created", "order_changed", "order_deleted", "bts:heartbeat")  # known and not collected
 UNUSED_PATHS = (

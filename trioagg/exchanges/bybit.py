@@ -44,14 +44,15 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _bybit as wire
-from trioagg.exchanges._books import ChainedBook, Change
+from trioagg.exchanges._books import NOBODY, ChainedBook, Change, Half
 from trioagg.exchanges._bybit import PRODUCTS, Product
 from trioagg.exchanges._numbers import quantities
-from trioagg.exchanges._records import asked
+from trioagg.exchanges._records import asked, unused
 from trioagg.model import CHANNELS, Channel, Instrument, Nanos, Ticker
 
 NEWEST = {"spot": 60, "linear": 1000}  # trades that REST still has
 ALREADY = "already subscribed"
+EMPTY = (NOBODY, NOBODY)
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
 
 
@@ -84,7 +85,7 @@ class Adapter(Exchange):
             self._asked.setdefault(topic, {})[request.partition("-")[0]] = request
         self._told = {product for product in PRODUCTS if f"/{product}" in feed.source}
         self._routes: dict[str, Route] = {}
-        self._tops: dict[str, tuple[wire.Half, wire.Half]] = {}
+        self._tops: dict[str, tuple[Half, Half]] = {}
         self._tickers: dict[str, wire.Told] = {}
         self._books: dict[tuple[str, str], ChainedBook] = {}
 
@@ -177,7 +178,7 @@ class Adapter(Exchange):
             raise WireError(f"unknown message kind {topic[:40]!r}")
         uninvited = self.feed.subscriptions and topic not in self._asked
         inverse = native.endswith("USD") and ("spot", native) not in self._symbols
-        self._routes[topic] = _unused if not route or uninvited or inverse else partial(route, native)
+        self._routes[topic] = unused if not route or uninvited or inverse else partial(route, native)
         return self._routes[topic]
 
     def _reply(self, told: wire.Frame) -> Sequence[Output]:
@@ -219,8 +220,7 @@ class Adapter(Exchange):
         quantities(*(number for level in (*top.b, *top.a) for number in level))
         stamp = wire.stamp(told.ts if told.cts is None else told.cts)
         symbol = self._symbol(self._product(told.topic, native), native)
-        nothing: wire.Half = (None, None)
-        bid, ask = self._tops.get(symbol, (nothing, nothing)) if told.type == "delta" else (nothing, nothing)
+        bid, ask = self._tops.get(symbol, EMPTY) if told.type == "delta" else EMPTY
         self._tops[symbol] = bid, ask = wire.best(top.b, bid), wire.best(top.a, ask)
         return (Ticker("bybit", symbol, *bid, *ask, *self.daily(symbol, at), stamp, at),)
 
@@ -272,7 +272,3 @@ class Adapter(Exchange):
     def _on_liquidations(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
         symbol = self._symbol(self._product(told.topic, native, "linear"), native)
         return [wire.liquidation(symbol, forced, at) for forced in wire.forced.decode(told.data)]
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()

@@ -46,8 +46,9 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _cryptocom as wire
 from trioagg.exchanges._books import ChainedBook
 from trioagg.exchanges._cryptocom import Bar, Deal, Result, sized
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
-from trioagg.exchanges._records import Newest, asked, candle, known
+from trioagg.exchanges._numbers import EXACT, positive, quantities, trade_id
+from trioagg.exchanges._records import Newest, asked, candle, known, unused
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import Candle, Channel, Funding, Instrument, Nanos, OpenInterest, Side, Ticker, Trade
 
 PER_MESSAGE = 100  # channels in one subscription
@@ -88,7 +89,7 @@ class Adapter(Exchange):
             "book.update": self._on_updates,
             "candlestick": self._on_candles,
             "funding": self._on_funding,
-            **dict.fromkeys(wire.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, unused),
         }
 
     @classmethod
@@ -164,7 +165,16 @@ class Adapter(Exchange):
         positive(row.p, row.q)
         amount = EXACT.multiply(row.q, self._size(row.i))
         side: Side = "buy" if row.s == "BUY" else "sell"
-        return Trade("cryptocom", self.symbol(row.i), wire.trade_id(row), row.p, amount, side, wire.stamp(row), at)
+        return Trade(
+            "cryptocom",
+            self.symbol(row.i),
+            trade_id(row.m or row.d),
+            row.p,
+            amount,
+            side,
+            nanos(row.t if row.tn is None else row.tn),
+            at,
+        )
 
     def _on_tickers(self, result: Result, at: Nanos) -> Sequence[Output]:
         """Tickers, and the open interest of perpetuals, of those that are wanted."""
@@ -206,9 +216,9 @@ class Adapter(Exchange):
         return self._newest.told([self._candle(result, row, at, closed=False) for row in rows])
 
     def _rest_candles(self, result: Result, at: Nanos) -> Sequence[Output]:
-        length = wire.length(known(result.interval, wire.INTERVALS, "interval"))
+        over = at - length(known(result.interval, wire.INTERVALS, "interval"))
         rows = wire.bars.decode(result.data)
-        return [self._candle(result, row, at, closed=nanos(row.t) + length <= at) for row in rows]
+        return [self._candle(result, row, at, closed=nanos(row.t) <= over) for row in rows]
 
     def _candle(self, result: Result, row: Bar, at: Nanos, *, closed: bool) -> Candle:
         market = self.symbol(result.instrument_name), known(result.interval, wire.INTERVALS, "interval")
@@ -219,10 +229,6 @@ class Adapter(Exchange):
         symbol, points = self.symbol(result.instrument_name), wire.points.decode(result.data)
         quantities(*(abs(point.v) for point in points))
         return [Funding("cryptocom", symbol, point.v, None, None, None, nanos(point.t), at) for point in points]
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()
 
 
 def _reply(told: wire.Frame) -> Sequence[Output]:

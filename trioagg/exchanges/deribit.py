@@ -49,8 +49,8 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _deribit as wire
 from trioagg.exchanges._books import ChainedBook
-from trioagg.exchanges._numbers import nanos
-from trioagg.exchanges._records import Newest, Query, asked
+from trioagg.exchanges._records import Newest, Query, asked, known, unused
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import Channel, Event, Instrument, Nanos
 
 HEARTBEAT, TEST, SUBSCRIBE, FORGET, ANEW = 1, 2, 3, 4, 5  # the numbers of our requests
@@ -98,7 +98,7 @@ class Adapter(Exchange):
             "book": self._on_book,
             "quote": self._on_quote,
             "chart": self._on_candle,
-            **dict.fromkeys(wire.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, unused),
         }
 
     @classmethod
@@ -232,15 +232,15 @@ class Adapter(Exchange):
         """A candle's newest state; before it, the one that it closes."""
         match channel.split("."):
             case ["chart", "trades", native, resolution]:
-                market = self.symbol(native), wire.interval(resolution)
+                market = self.symbol(native), known(resolution, wire.INTERVALS, "resolution")
                 return self._newest.told([wire.told_candle(market, wire.bar.decode(data), at, closed=False)])
         raise WireError(f"unknown message kind {channel[:40]!r}")
 
     def _rest_candles(self, query: Query, data: Raw, at: Nanos) -> Sequence[Output]:
-        interval = wire.interval(query["resolution"])
-        market, length = (self.symbol(query["instrument_name"]), interval), wire.MINUTES[interval] * wire.MINUTE
+        interval = known(query["resolution"], wire.INTERVALS, "resolution")
+        market, over = (self.symbol(query["instrument_name"]), interval), at - length(interval)
         rows = wire.bars(wire.rest_bars.decode(data))
-        return [wire.told_candle(market, row, at, closed=nanos(row.tick) + length <= at) for row in rows]
+        return [wire.told_candle(market, row, at, closed=nanos(row.tick) <= over) for row in rows]
 
 
 def _offered(subscription: Subscription) -> bool:
@@ -258,10 +258,6 @@ def _stream(subscription: Subscription, candle: str) -> str:
 def _request(number: int, method: str, **params: object) -> Send:
     request = {"jsonrpc": "2.0", "id": number, "method": f"public/{method}", "params": params}
     return Send(msgspec.json.encode(request).decode())
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()
 
 
 def _anew(channel: str) -> list[Send]:

@@ -47,8 +47,9 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _htx as wire
 from trioagg.exchanges._books import ChainedBook, Change, JoinedBook, OrderBook
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import Newest, asked
+from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._records import Newest, asked, known, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker
 
 SWAP_REST = "https://api.hbdm.com"
@@ -232,8 +233,7 @@ class Adapter(Exchange):
             return ""
         few, many = DEPTHS["-" in item.native]
         depth = few if LEVELS[few.partition(".")[2]] >= self.feed.book.levels else many
-        period = next((name for name, (ours, _) in wire.PERIODS.items() if ours == self.feed.candle), "1min")
-        return TOPICS[item.channel].format(item.native, depth=depth, period=period)
+        return TOPICS[item.channel].format(item.native, depth=depth, period=wire.PERIODS.get(self.feed.candle, "1min"))
 
     def _market(self, native: str) -> wire.Market:
         symbol = self.symbol(native)
@@ -258,14 +258,14 @@ class Adapter(Exchange):
         route = self._of_all.get(kind) or self._kind(kind, detail, market)
         dated = "-" in native and not market.swap
         uninvited = house == "market" and (dated or (self._topics and topic not in self._topics))
-        return self._unused if uninvited else route
+        return unused if uninvited else route
 
     def _kind(self, kind: str, detail: str, market: wire.Market) -> Route:
         if handler := self._of_one.get(kind):
             return partial(handler, market)
         match kind:
             case "market.kline":
-                return partial(self._on_candle, wire.interval(detail)[0], market)
+                return partial(self._on_candle, known(detail, wire.INTERVALS, "interval"), market)
             case "market.mbp" | "market.depth" if detail in LEVELS:
                 who, depth = ("htx", market.symbol, self.feed.book), LEVELS[detail]
                 if market.swap:
@@ -274,7 +274,7 @@ class Adapter(Exchange):
             case "market.depth" if detail == "step0":
                 return partial(self._on_whole, OrderBook("htx", market.symbol, self.feed.book), market)
         if kind.partition(".")[2] in UNUSED:
-            return self._unused
+            return unused
         raise WireError(f"unknown message kind {kind[:40]!r}")
 
     def _on_reply(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
@@ -286,9 +286,6 @@ class Adapter(Exchange):
         if frame.rep:
             return self._routed(frame.rep, frame, at) if ".mbp." in frame.rep else ()
         raise WireError("unknown message kind")
-
-    def _unused(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _on_trades(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         return wire.trades(market, wire.deals[market.swap].decode(frame.tick).data, at)

@@ -50,8 +50,9 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _hyperliquid as wire
 from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._numbers import nanos, quantities
-from trioagg.exchanges._records import Newest
+from trioagg.exchanges._numbers import quantities
+from trioagg.exchanges._records import Newest, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Event, Instrument, Nanos, Ticker
 
 GREETING = b"Websocket connection established."
@@ -104,7 +105,7 @@ class Adapter(Exchange):
             "activeSpotAssetCtx": partial(self._on_state, contract=False),
             "subscriptionResponse": self._on_heard,
             "error": _on_error,
-            **dict.fromkeys(wire.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, unused),
         }
 
     @classmethod
@@ -239,10 +240,6 @@ class Adapter(Exchange):
             return ()
         self._newest.pop((self.symbol(what.coin), what.interval), None)  # in a replay it may be from before a pause
         return (Ack(" ".join(word for word in (what.type, what.coin, what.interval) if word)),)
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()
 
 
 def _on_error(data: Raw, *_: object) -> Sequence[Output]:

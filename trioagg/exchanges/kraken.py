@@ -43,9 +43,9 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _kraken as wire
 from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._kraken import altname, unified
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._numbers import plain, positive, quantities, step
 from trioagg.exchanges._records import Newest, asked, candle, spot
-from trioagg.exchanges._times import rfc3339
+from trioagg.exchanges._times import rfc3339, seconds
 from trioagg.model import Candle, Channel, Instrument, Nanos, Side, Ticker, Trade
 
 PER_MESSAGE = 100  # markets named in one subscription, or in one request
@@ -172,7 +172,7 @@ class Adapter(Exchange):
 
     @classmethod
     def time(cls, body: bytes) -> Nanos:
-        return nanos(wire.clock.decode(body).result.unixtime * 1000)
+        return seconds(wire.clock.decode(body).result.unixtime)
 
     def _requests(self) -> Iterable[dict[str, object]]:
         for channel, request in REQUESTS.items():
@@ -270,27 +270,27 @@ def _result(body: bytes) -> dict[str, Raw]:
 def _silence(body: bytes, at: Nanos) -> None:
     """Obey a demand for silence; one that names a unix time means until then, kept within bounds."""
     for error in wire.answer.decode(body).error:
-        seconds = next((seconds for words, seconds in SILENCES.items() if words in error), None)
+        wait = next((wait for words, wait in SILENCES.items() if words in error), None)
         until = error.rpartition(":")[2].strip()
-        if seconds and until.isascii() and until.isdecimal() and len(until) < 12:
-            seconds = min(max(int(until) - at / 1_000_000_000, 1.0), 900.0)
-        if seconds:
-            raise RateLimited(error[:200], seconds)
+        if wait and plain(until):
+            wait = min(max(int(until) - at / 1_000_000_000, 1.0), 900.0)
+        if wait:
+            raise RateLimited(error[:200], wait)
 
 
 def _interval(minutes: int | str) -> str:
     return INTERVALS.get(str(minutes), f"{minutes}m")
 
 
-def _moment(seconds: Decimal) -> Nanos:
-    positive(seconds)
-    return nanos(int(seconds) * 1000) + int(seconds % 1 * 1_000_000_000)
+def _moment(told: Decimal) -> Nanos:
+    positive(told)
+    return seconds(int(told)) + int(told % 1 * 1_000_000_000)
 
 
 def _instrument(pair: wire.RestPair) -> Instrument:
     base, quote = unified(pair.wsname).split("/", 1)
-    step, status = Decimal(1).scaleb(-pair.lot_decimals), "trading" if pair.status == "online" else pair.status.lower()
-    return spot("kraken", (base, quote), f"{base}/{quote}", tick=pair.tick_size, step=step, status=status)
+    lot, status = step(pair.lot_decimals), "trading" if pair.status == "online" else pair.status.lower()
+    return spot("kraken", (base, quote), f"{base}/{quote}", tick=pair.tick_size, step=lot, status=status)
 
 
 def _candle(

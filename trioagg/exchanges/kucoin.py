@@ -47,8 +47,9 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _kucoin as wire
 from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import Newest, Query, asked
+from trioagg.exchanges._numbers import positive, quantities, trade_id
+from trioagg.exchanges._records import Newest, Query, asked, known, unused
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import Channel, Delta, Event, Instrument, Level, Nanos, Ticker, Trade
 
 TOKEN = "/api/v1/bullet-public"  # noqa: S105  (a path)
@@ -187,9 +188,9 @@ class Adapter(Exchange):
                 symbol = self.symbol(query["symbol"])
                 return [wire.rest_trade(symbol, trade, at) for trade in wire.rest_trades.decode(data)]
             case "candles":
-                symbol, (interval, seconds) = self.symbol(query["symbol"]), wire.interval(query["type"])
+                symbol, interval = self.symbol(query["symbol"]), known(query["type"], wire.INTERVALS, "interval")
                 found = [wire.candle(symbol, interval, row, at) for row in wire.rest_candles.decode(data)]
-                return [evolve(c, closed=c.open_time + seconds * 1_000_000_000 <= at) for c in reversed(found)]
+                return [evolve(c, closed=c.open_time + length(interval) <= at) for c in reversed(found)]
         raise WireError("unknown REST path")
 
     def missing(self, hole: Hole) -> Fetch:
@@ -212,7 +213,7 @@ class Adapter(Exchange):
         kind, _, name = topic.partition(":")
         route = self._kind(kind, name)
         uninvited = self._topics and topic not in self._topics and name != "all"
-        self._routes[topic] = self._unused if uninvited else route
+        self._routes[topic] = unused if uninvited else route
         return self._routes[topic]
 
     def _kind(self, kind: str, name: str) -> Route:
@@ -227,18 +228,15 @@ class Adapter(Exchange):
             case "/market/level2":
                 return partial(self._on_level2, native)
             case "/market/candles":
-                return partial(self._on_candle, self.symbol(native), wire.interval(period)[0])
+                return partial(self._on_candle, self.symbol(native), known(period, wire.INTERVALS, "interval"))
         if kind in UNUSED:
-            return self._unused
+            return unused
         raise WireError(f"unknown message kind {kind[:40]!r}")
-
-    def _unused(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _on_match(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         m = wire.match.decode(frame.data)
         positive(m.price, m.size)
-        number, stamp = wire.trade_id(m.trade_id), wire.moment(m.time)
+        number, stamp = trade_id(m.trade_id), wire.moment(m.time)
         return (Trade("kucoin", self.symbol(m.symbol), number, m.price, m.size, m.side, stamp, at),)
 
     def _on_ticker(self, symbol: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
@@ -312,5 +310,4 @@ def _refusal(told: wire.Frame) -> Action:
 def _topic(item: Subscription, candle: str) -> str:
     if item.channel in TOPICS:
         return f"{TOPICS[item.channel]}:{item.native}"
-    period = next((name for name, (ours, _) in wire.PERIODS.items() if ours == candle), "1min")
-    return f"/market/candles:{item.native}_{period}"
+    return f"/market/candles:{item.native}_{wire.PERIODS.get(candle, '1min')}"

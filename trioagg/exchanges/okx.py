@@ -46,9 +46,10 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _okx as wire
 from trioagg.exchanges._books import ChainedBook, Change
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._numbers import EXACT, positive, quantities
 from trioagg.exchanges._okx import INTERVALS, Arg, Frame
-from trioagg.exchanges._records import asked
+from trioagg.exchanges._records import asked, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker, Trade
 
 PER_MESSAGE = 100  # arguments in one subscription; 64 KB are allowed
@@ -105,7 +106,7 @@ class Adapter(Exchange):
             "open-interest": _each(wire.interests, self._interest),
             "liquidation-orders": self._on_closings,
             **dict.fromkeys(INTERVALS, self._on_bars),
-            **dict.fromkeys(wire.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, unused),
         }
 
     @classmethod
@@ -289,7 +290,3 @@ def _request(op: str, args: Sequence[dict[str, str]], **ident: str) -> Send:
 def _each(decoder: msgspec.json.Decoder[list[Row]], event: Callable[[Row, Nanos], Output]) -> Route:
     """The route of a channel whose rows are one event each."""
     return lambda told, at: [event(row, at) for row in decoder.decode(told.data)]
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()
