@@ -12,7 +12,8 @@ import pytest
 from trioagg import exchanges, simulator
 from trioagg.exchanges import Action, Connect, Exchange, Feed, Fetch, Hole, Missed, Output, Refused, Send, Subscription
 from trioagg.model import CHANNELS, Book, Channel, Nanos, Quarantined, Quote, Ticker, Trade
-from trioagg.simulator import SCALE, Dialect, Request, Session, Source
+from trioagg.simulator import SCALE, Dialect, Request, Session, Source, Span
+from trioagg.simulator.dialects._kit import TopicSession, daily, interest, timed
 from trioagg.simulator.market import Market
 
 SECOND = 1_000_000_000
@@ -218,3 +219,52 @@ def test_tickers_are_the_market_s(name: str) -> None:
         stamp = ticker.timestamp or ticker.received
         seen = [talk.source.quote(ticker.symbol, stamp + shift * 1_000_000) for shift in range(-1100, 1101, 5)]
         assert ticker.bid is None or ticker.bid in {Decimal(quote[2]) / SCALE for quote in seen}
+
+
+def test_a_topic_says_nothing_from_before_its_subscription() -> None:
+    """However late the connection is: what it is asked for begins before."""
+
+    class Said(TopicSession):
+        """One that says its time."""
+
+        def replies(self, text: str, now: Nanos) -> list[bytes]:
+            self.begin(text, timed(SECOND, lambda at: str(at // SECOND).encode()))
+            return []
+
+        def unknown(self, now: Nanos) -> bytes:
+            return b"?"
+
+    session = Said()
+    session.received("a", 5 * SECOND)
+
+    assert session.frames(2 * SECOND, 4 * SECOND) == []
+    assert session.frames(4 * SECOND, 7 * SECOND) == [b"5", b"6"]
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "PEPE/USDT"])
+def test_open_interest_is_above_zero(symbol: str) -> None:
+    """Of a market whose trades are worth millions of coins too."""
+    market = Market(symbols=[symbol], rate=2000)
+
+    assert all(interest(market, symbol, NOON + hour * 3600 * SECOND) > 0 for hour in range(24))
+
+
+def test_a_day_is_added_up_once_a_second() -> None:
+    """The prices in it are up to date all the same."""
+    market, asked = Market(symbols=["BTC/USDT"], rate=200), list[Nanos]()
+
+    class Watched(Market):
+        """One that notes what is added up."""
+
+        def span(self, symbol: str, start: Nanos, end: Nanos) -> Span:
+            asked.append(end)
+            return super().span(symbol, start, end)
+
+    watched = Watched(symbols=["BTC/USDT"], rate=200)
+    days = [daily(watched, "BTC/USDT", NOON + at * 100 * MS) for at in range(10)]
+
+    assert asked == [NOON]
+    before = [market.before("BTC/USDT", NOON + at * 100 * MS) - 1 for at in range(10)]
+    lasts = [price for number in before for _, _, price, _, _ in market.prints("BTC/USDT", number, number + 1)]
+    assert [day.close for day in days] == lasts and len(set(lasts)) > 1
+    assert all(day.low <= day.close <= day.high for day in days)

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Quote, Source, Span
-from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, funding, interest, number, short
+from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, daily, funding, interest, number, short
 
 _SHAPE = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)(?::([A-Z0-9]+))?")
 STABLE = ("USDC", "USDT")
@@ -116,7 +116,7 @@ def middle(source: Source, symbol: str, at: Nanos) -> int:
 def ticker(source: Source, pair: Pair, at: Nanos) -> dict[str, Any]:
     """A ticker; contracts have an open interest and funding beside."""
     symbol, fair = pair.symbol, real(middle(source, pair.symbol, at))
-    span, best = source.span(symbol, at - DAY, at), quote(pair, source.quote(symbol, at))
+    span, best = daily(source, symbol, at), quote(pair, source.quote(symbol, at))
     edges = {"min_price": real(span.close * 98 // 100), "max_price": real(span.close * 102 // 100)}
     held = interest(source, symbol, at)
     more = {
