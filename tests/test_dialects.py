@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 import pytest
 
 from trioagg import exchanges, simulator
 from trioagg.exchanges import Action, Connect, Exchange, Feed, Fetch, Hole, Missed, Output, Refused, Send, Subscription
 from trioagg.model import CHANNELS, Book, Channel, Nanos, Quarantined, Quote, Ticker, Trade
+from trioagg.pipeline.drift import known, paths
 from trioagg.simulator import SCALE, Dialect, Request, Session, Source, Span
 from trioagg.simulator.dialects._kit import TopicSession, daily, interest, timed
 from trioagg.simulator.market import Market
@@ -44,6 +47,7 @@ class Talk:
         streamed = [item for item in wanted if item.channel in kind.streamed]
         self.links = [self._link(list(some)) for some in kind.connections(streamed)]
         self.out: list[Output] = []
+        self.frames: list[bytes] = []
 
     def body(self, fetch: Fetch, now: Nanos) -> bytes:
         """The answer to a request."""
@@ -79,7 +83,8 @@ class Talk:
             self.now = after
         return self.out
 
-    def _hear(self, adapter: Exchange, session: Session, frames: Iterable[bytes]) -> None:
+    def _hear(self, adapter: Exchange, session: Session, frames: Sequence[bytes]) -> None:
+        self.frames += frames
         for frame in frames:
             self._act(adapter, session, adapter.digest([frame], self.now))
 
@@ -103,6 +108,22 @@ def order(trade: Trade) -> tuple[int, int]:
     return trade.timestamp or 0, trade.trade_id if isinstance(trade.trade_id, int) else 0
 
 
+@cache
+def talked(name: str) -> Talk:
+    """A talk about everything that an exchange has, eight seconds long."""
+    talk = Talk(name, *Channel)
+    talk.talk(8, step=0.05)
+    return talk
+
+
+def readable(frame: bytes) -> object:
+    """A frame as JSON; some say a bare word."""
+    try:
+        return msgspec.json.decode(frame)
+    except msgspec.DecodeError:
+        return None
+
+
 def understood(out: list[Output]) -> bool:
     """Whether nothing was refused, garbled or missed."""
     return not [item for item in out if isinstance(item, Quarantined | Refused | Missed)]
@@ -115,12 +136,19 @@ def test_every_adapter_has_a_dialect() -> None:
 
 def test_every_channel_speaks(name: str) -> None:
     """Each channel that the adapter streams brings events of every market that has it, and nothing else."""
-    talk = Talk(name, *Channel)
-    out = talk.talk(8, step=0.05)
+    talk = talked(name)
+    out = talk.out
 
     assert talk.symbols and understood(out), [o for o in out if isinstance(o, Quarantined | Refused | Missed)][:3]
     heard = {CHANNELS[type(item)] for item in out if type(item) in CHANNELS}
     assert heard >= talk.kind.streamed, talk.kind.streamed - heard
+
+
+def test_no_field_is_unknown(name: str) -> None:
+    """The transcript knows every field of every frame, so that the built-in exchange brings no schema drift."""
+    told = {path for frame in talked(name).frames for path in paths(readable(frame))}
+
+    assert told - known(name) == set()
 
 
 def test_every_trade_comes_once_as_it_happened(name: str) -> None:

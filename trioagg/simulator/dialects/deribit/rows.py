@@ -122,7 +122,7 @@ def ticker(source: Source, pair: Pair, at: Nanos) -> dict[str, Any]:
     more = {
         "open_interest": real(amount(pair, held, span.close)), "interest_value": real(funding(symbol, at)),
         "current_funding": real(funding(symbol, at)), "funding_8h": real(funding(symbol, at - 8 * HOUR)),
-        "settlement_price": real(source.span(symbol, at // DAY * DAY, at).open), "delivery_price": fair,
+        "settlement_price": real(source.span(symbol, at // DAY * DAY, at).open),
     }  # fmt: skip
     return {
         **best, "timestamp": at // MILLI, "state": "open", "last_price": real(span.close), "mark_price": fair,
