@@ -61,11 +61,7 @@ TOPICS: Mapping[Product, Mapping[Channel, Sequence[str]]] = {
 
 UNUSED = "orderbook liquidation lt kline_lt tickers_lt insurance adlAlert priceLimit system".split()
 """Topics that are known and not collected; of ``orderbook`` those that no number names."""
-UNUSED_PATHS = (
-    "time instruments-info orderbook full_orderbook rpi_orderbook mark-price-kline index-price-kline "
-    "premium-index-price-kline funding/history open-interest historical-volatility insurance risk-limit "
-    "delivery-price new-delivery-price account-ratio index-price-components price-limit adlAlert"
-).split()
+UNUSED_PATHS = ("time", "instruments-info", "orderbook")
 
 
 class Frame(Struct):

@@ -28,13 +28,7 @@ UNUSED = (
     "deribit_price_statistics deribit_volatility_index instrument_state platform_state rfq block_rfq announcements"
 ).split()
 """Channels that are known and not collected."""
-UNUSED_PATHS = (
-    "get_time status test hello get_instrument get_instruments get_currencies get_order_book get_contract_size "
-    "get_order_book_by_instrument_id get_book_summary_by_currency get_book_summary_by_instrument get_index "
-    "get_index_price get_index_price_names get_funding_chart_data get_funding_rate_history get_funding_rate_value "
-    "get_mark_price_history get_historical_volatility get_volatility_index_data get_delivery_prices "
-    "get_last_settlements_by_currency get_last_settlements_by_instrument get_expirations get_announcements"
-).split()
+UNUSED_PATHS = ("get_time", "test", "get_instrument", "get_instruments", "get_order_book")
 
 
 class Params(Struct, frozen=True):

@@ -12,10 +12,12 @@ from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import Connect, Heartbeat, _records
+from trioagg.exchanges._books import JoinedBook
 from trioagg.exchanges._numbers import plain, positive, trade_id
 from trioagg.exchanges._times import nanos, seconds
-from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade
+from trioagg.model import Candle, Delta, Event, Instrument, Level, Nanos, Side, Trade
 
+TOLD = 100  # levels of a side in a snapshot
 SILENCE = 30.0  # seconds, the window of the limit; how much of it is left, a header tells in milliseconds
 ENDPOINT = re.compile(r"(?P<host>wss?://[^/?#\s]+)(?P<path>/[^?#\s]*)?")
 PERIODS = {f"{number}m": f"{number}min" for number in (1, 3, 5, 15, 30)}
@@ -195,6 +197,31 @@ rest_candles = msgspec.json.Decoder(list[Row])
 symbols = msgspec.json.Decoder(list[Symbol])
 integer = msgspec.json.Decoder(int)
 answer = msgspec.json.Decoder(Answer)
+
+
+class Shallow(JoinedBook):
+    """A book of which a snapshot tells the best levels only: of those beyond, just what changed since is known."""
+
+    def replace(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
+        """Take a snapshot, and note how far it reaches: a side that it does not fill, it tells whole."""
+        self._lowest = min(bids)[0] if len(bids) >= TOLD else None
+        self._highest = max(asks)[0] if len(asks) >= TOLD else None
+        return super().replace(bids, asks, stamp, at)
+
+    def change(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
+        """Take changes; when they wear the book out, it falls, and tells no levels that may not be the market's."""
+        events = super().change(bids, asks, stamp, at)
+        if not self.standing or not self._worn():
+            return events
+        self.fall()
+        return [event for event in events if isinstance(event, Delta)]
+
+    def _worn(self) -> bool:
+        """Whether levels that are wanted, or half of what a snapshot tells, lie beyond its reach."""
+        count = min(self._plan.levels, TOLD // 2)
+        bids, asks = self.bids(count), self.asks(count)
+        low = self._lowest is not None and (len(bids) < count or bids[-1][0] < self._lowest)
+        return low or (self._highest is not None and (len(asks) < count or asks[-1][0] > self._highest))
 
 
 def heartbeat(milliseconds: int) -> Heartbeat:

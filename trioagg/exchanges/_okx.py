@@ -37,11 +37,7 @@ UNUSED = (
 """Channels that are known and not collected."""
 UNUSED += [f"candle{bar}" for bar in EASTERN]
 UNUSED += [f"{price}-candle{bar}" for price in ("mark-price", "index") for bar in (*BARS.values(), *EASTERN)]
-UNUSED_PATHS = (
-    "market/books market/books-full market/books-lite market/index-tickers market/index-candles "
-    "market/mark-price-candles market/platform-24-volume public/time public/mark-price public/price-limit "
-    "public/funding-rate-history public/estimated-price public/underlying system/status"
-).split()
+UNUSED_PATHS = ("market/books", "public/time")
 REST = {
     "market/trades": "trades",
     "market/history-trades": "trades",

@@ -84,13 +84,7 @@ UNUSED = (
     "heartbeat"
 ).split()
 """Kinds that are known and not collected."""
-UNUSED_PATHS = (
-    "/market/depth /market/trade /market/overview /v1/common/timestamp /v1/common/currencys /v2/market-status "
-    "/v2/settings/common/symbols /v1/settings/common/market-symbols /v1/settings/common/symbols /api/v1/timestamp "
-    "/heartbeat/ /linear-swap-ex/market/depth /linear-swap-ex/market/bbo /linear-swap-ex/market/trade "
-    "/linear-swap-api/v1/swap_historical_funding_rate /linear-swap-api/v1/swap_index "
-    "/linear-swap-api/v3/swap_liquidation_orders /index/market/history/linear_swap_mark_price_kline"
-).split()
+UNUSED_PATHS = ("/market/depth", "/v1/common/timestamp")
 
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
 Handler = Callable[[wire.Market, wire.Frame, Nanos], Sequence[Output]]

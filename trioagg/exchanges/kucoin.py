@@ -46,15 +46,14 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _kucoin as wire
-from trioagg.exchanges._books import Change, JoinedBook
+from trioagg.exchanges._books import Change
 from trioagg.exchanges._numbers import positive, quantities, trade_id
 from trioagg.exchanges._records import Newest, Query, asked, known, unused
 from trioagg.exchanges._times import length, nanos
-from trioagg.model import Channel, Delta, Event, Instrument, Level, Nanos, Ticker, Trade
+from trioagg.model import Channel, Instrument, Nanos, Ticker, Trade
 
 TOKEN = "/api/v1/bullet-public"  # noqa: S105  (a path)
 BOOK = "/api/v1/market/orderbook/level2_100"
-TOLD = 100  # levels of a side in a snapshot
 PER_MESSAGE = 100  # symbols named in one topic
 TOPICS = {Channel.TRADES: "/market/match", Channel.TICKER: "/market/ticker", Channel.BOOK: "/market/level2"}
 UNUSED = (
@@ -62,38 +61,10 @@ UNUSED = (
     "/indicator/index /indicator/markPrice /margin/fundingBook /callauction/level2Depth50 /callauction/callauctionData"
 ).split()
 """Kinds that are known and not collected."""
-UNUSED_PATHS = (
-    "/api/v1/timestamp /api/v1/status /api/v1/symbols /api/v2/symbols /api/v1/markets /api/v3/currencies "
-    "/api/v1/market/orderbook/level2_20 /api/v3/market/orderbook/level2"
-).split()
+UNUSED_PATHS = ("/api/v1/timestamp", "/api/v2/symbols", "/api/v1/market/orderbook/level2_20")
 
 
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
-
-
-class Shallow(JoinedBook):
-    """A book of which a snapshot tells the best levels only: of those beyond, just what changed since is known."""
-
-    def replace(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
-        """Take a snapshot, and note how far it reaches: a side that it does not fill, it tells whole."""
-        self._lowest = min(bids)[0] if len(bids) >= TOLD else None
-        self._highest = max(asks)[0] if len(asks) >= TOLD else None
-        return super().replace(bids, asks, stamp, at)
-
-    def change(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
-        """Take changes; when they wear the book out, it falls, and tells no levels that may not be the market's."""
-        events = super().change(bids, asks, stamp, at)
-        if not self.standing or not self._worn():
-            return events
-        self.fall()
-        return [event for event in events if isinstance(event, Delta)]
-
-    def _worn(self) -> bool:
-        """Whether levels that are wanted, or half of what a snapshot tells, lie beyond its reach."""
-        count = min(self._plan.levels, TOLD // 2)
-        bids, asks = self.bids(count), self.asks(count)
-        low = self._lowest is not None and (len(bids) < count or bids[-1][0] < self._lowest)
-        return low or (self._highest is not None and (len(asks) < count or asks[-1][0] > self._highest))
 
 
 class Adapter(Exchange):
@@ -118,7 +89,7 @@ class Adapter(Exchange):
         super().__init__(feed)
         self._topics = {_topic(item, feed.candle) for item in feed.subscriptions}
         self._newest = Newest()
-        self._books: dict[str, Shallow] = {}
+        self._books: dict[str, wire.Shallow] = {}
         self._routes: dict[str, Route] = {}
 
     @classmethod
@@ -267,9 +238,9 @@ class Adapter(Exchange):
             return ()
         return self._book(symbol).join(number, told.bids, told.asks, stamp=nanos(told.time), at=at)
 
-    def _book(self, symbol: str) -> Shallow:
+    def _book(self, symbol: str) -> wire.Shallow:
         if symbol not in self._books:
-            self._books[symbol] = Shallow("kucoin", symbol, self.feed.book)
+            self._books[symbol] = wire.Shallow("kucoin", symbol, self.feed.book)
         return self._books[symbol]
 
     def _on_candle(self, symbol: str, interval: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
