@@ -8,7 +8,7 @@ import pytest
 
 from trioagg.errors import WireError
 from trioagg.exchanges._numbers import step, trade_id
-from trioagg.exchanges._records import Changed, candle
+from trioagg.exchanges._records import Changed, candle, parted
 from trioagg.exchanges._times import length, nanos, rfc3339, seconds
 from trioagg.model import Candle
 
@@ -68,3 +68,10 @@ def test_a_poll_tells_the_candles_that_changed() -> None:
     assert changed.told("/a", first := [told(0, 1, 5), told(60, 1, 5)]) == first
     assert changed.told("/a", [told(0, 1, 6), newer := told(60, 2, 6), newest := told(120, 1, 6)]) == [newer, newest]
     assert changed.told("/b", first) == first
+
+
+def test_a_market_without_a_separator_is_parted_where_it_ends() -> None:
+    """By the first of the quotes that fits; a quote alone is no market."""
+    quotes = ("USDT", "USD")
+    found = [parted(name, quotes) for name in ("BTCUSDT", "BTCUSD", "USDT", "BTCEUR")]
+    assert found == [("BTC", "USDT"), ("BTC", "USD"), None, None]

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges._numbers import quantities, step
-from trioagg.exchanges._records import candle, known, spot
+from trioagg.exchanges._records import candle, known, parted, spot
 from trioagg.exchanges._times import length, nanos, seconds
 from trioagg.model import Candle, Instrument, Level, Nanos
 from trioagg.model import Funding as Rate
@@ -173,15 +173,8 @@ def refuse(body: bytes) -> None:
 def unified(native: str) -> str:
     """``btcusd-perp`` as ``BTC/USD:USD``; ``native`` in capitals where unclear."""
     pair = native.removesuffix(PERPETUAL)
-    symbol = ODD.get(pair) or _parted(pair.upper())
+    symbol = ODD.get(pair) or "/".join(parted(pair.upper(), QUOTES) or [pair.upper()])
     return f"{symbol}:{symbol.partition('/')[2]}" if "/" in symbol and pair != native else symbol
-
-
-def _parted(pair: str) -> str:
-    for asset in QUOTES:
-        if pair.endswith(asset) and pair != asset:
-            return f"{pair.removesuffix(asset)}/{asset}"
-    return pair
 
 
 def named(name: str) -> str:

@@ -14,7 +14,7 @@ from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import Feed, Send, Subscription
 from trioagg.exchanges._books import NOBODY, Half
 from trioagg.exchanges._numbers import number, positive, quantities, trade_id
-from trioagg.exchanges._records import candle, known, spot
+from trioagg.exchanges._records import candle, known, parted, spot
 from trioagg.exchanges._times import length, nanos
 from trioagg.model import (
     Candle,
@@ -269,8 +269,7 @@ def unified(native: str) -> str:
     """The spot market of a spelling, unless there is only a contract; ``native`` itself where unclear."""
     if native.endswith("PERP") and native != "PERP":
         return f"{native.removesuffix('PERP')}/USDC:USDC"
-    quote = next((asset for asset in QUOTES if native.endswith(asset) and native != asset), None)
-    return f"{native.removesuffix(quote)}/{quote}" if quote else native
+    return "/".join(parted(native, QUOTES) or [native])
 
 
 def spelled(whose: Product, symbol: str) -> str:

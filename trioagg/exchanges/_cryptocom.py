@@ -14,7 +14,7 @@ from trioagg.errors import WireError
 from trioagg.exchanges import Feed, Send, Subscription
 from trioagg.exchanges._books import Change
 from trioagg.exchanges._numbers import EXACT, positive, quantities
-from trioagg.exchanges._records import spot
+from trioagg.exchanges._records import parted, spot
 from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Level
 
@@ -226,10 +226,8 @@ def unified(native: str) -> str:
     pair, _, term = native.partition("-")
     if not term:
         return native.replace("_", "/")
-    for quote in ("USDT", "USDC", "USD"):
-        if pair.endswith(quote) and pair != quote:
-            return f"{pair.removesuffix(quote)}/{quote}:{quote}" + ("" if term == "PERP" else f"-{term}")
-    return native
+    assets = parted(pair, ("USDT", "USDC", "USD"))
+    return f"{'/'.join(assets)}:{assets[1]}" + ("" if term == "PERP" else f"-{term}") if assets else native
 
 
 def instruments(body: Raw) -> list[Instrument]:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from trioagg.exchanges._numbers import positive, quantities, step
-from trioagg.exchanges._records import Market, spot
+from trioagg.exchanges._records import Market, parted, spot
 from trioagg.exchanges._records import candle as candle_of
 from trioagg.exchanges._times import seconds
 from trioagg.model import Candle as Told
@@ -211,10 +211,7 @@ def _parted(name: str) -> tuple[str, str]:
     """``XXBTZUSD`` or ``XBTUSD`` as its two assets; the second is empty where unclear."""
     if len(name) == 8 and name[4:] in CLASSIC:
         return CLASSIC.get(name[:4], name[:4]), CLASSIC[name[4:]]
-    for asset in QUOTES:
-        if name.endswith(asset):
-            return name.removesuffix(asset), asset
-    return name, ""
+    return parted(name, QUOTES) or (name, "")
 
 
 def checksum(asks: Sequence[Level], bids: Sequence[Level]) -> int:

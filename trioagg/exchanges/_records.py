@@ -113,3 +113,8 @@ def known(word: str, words: Mapping[str, str], what: str) -> str:
 def unused(*_: object) -> Sequence[Output]:
     """The route of what is known and not collected."""
     return ()
+
+
+def parted(pair: str, quotes: Iterable[str]) -> tuple[str, str] | None:
+    """A market's base and quote where nothing stands between them, by what it ends with; None where unclear."""
+    return next(((pair.removesuffix(quote), quote) for quote in quotes if pair.endswith(quote) and pair != quote), None)

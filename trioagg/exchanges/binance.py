@@ -41,7 +41,7 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _binance as wire
 from trioagg.exchanges._books import Change, JoinedBook
 from trioagg.exchanges._numbers import positive, quantities
-from trioagg.exchanges._records import asked, candle, unused
+from trioagg.exchanges._records import asked, candle, parted, unused
 from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Side, Ticker, Trade
 
@@ -117,10 +117,7 @@ class Adapter(Exchange):
 
     @classmethod
     def unified(cls, native: str) -> str:
-        for asset in QUOTES:
-            if native.endswith(asset) and native != asset:
-                return f"{native.removesuffix(asset)}/{asset}"
-        return native
+        return "/".join(parted(native, QUOTES) or [native])
 
     def polls(self) -> Iterable[Fetch]:
         if natives := self.natives(Channel.TICKER):

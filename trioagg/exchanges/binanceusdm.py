@@ -47,7 +47,7 @@ from trioagg.exchanges import _binance as spot
 from trioagg.exchanges import _binanceusdm as wire
 from trioagg.exchanges._books import Change, JoinedBook
 from trioagg.exchanges._numbers import quantities
-from trioagg.exchanges._records import asked
+from trioagg.exchanges._records import asked, parted
 from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Ticker
 
@@ -128,10 +128,8 @@ class Adapter(Exchange):
 
     @classmethod
     def unified(cls, native: str) -> str:
-        for asset in QUOTES:
-            if native.endswith(asset) and native != asset:
-                return f"{native.removesuffix(asset)}/{asset}:{asset}"
-        return native
+        pair = parted(native, QUOTES)
+        return f"{'/'.join(pair)}:{pair[1]}" if pair else native
 
     @classmethod
     def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:

@@ -46,7 +46,7 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _gemini as wire
 from trioagg.exchanges._books import Change, JoinedBook
 from trioagg.exchanges._numbers import positive, quantities
-from trioagg.exchanges._records import Changed, asked, known, unused
+from trioagg.exchanges._records import Changed, asked, known, parted, unused
 from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Funding, Instrument, Nanos, OpenInterest, Side, Ticker, Trade
 
@@ -109,11 +109,9 @@ class Adapter(Exchange):
 
     @classmethod
     def unified(cls, native: str) -> str:
-        pair, perpetual = native.upper().removesuffix("PERP"), native.lower().endswith("perp")
-        for asset in ("GUSD", *QUOTES) if perpetual or pair in GUSD else QUOTES:
-            if pair.endswith(asset) and pair != asset:
-                return f"{pair.removesuffix(asset)}/{asset}" + (f":{asset}" if perpetual else "")
-        return native
+        name, perpetual = native.upper().removesuffix("PERP"), native.lower().endswith("perp")
+        pair = parted(name, ("GUSD", *QUOTES) if perpetual or name in GUSD else QUOTES)
+        return "/".join(pair) + (f":{pair[1]}" if perpetual else "") if pair else native
 
     def polls(self) -> Iterable[Fetch]:
         paths = [path for item in self.feed.subscriptions if (path := wire.polled(item, self.feed.candle))]

@@ -48,7 +48,7 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _htx as wire
 from trioagg.exchanges._books import ChainedBook, Change, JoinedBook, OrderBook
 from trioagg.exchanges._numbers import positive, quantities
-from trioagg.exchanges._records import Newest, asked, known, unused
+from trioagg.exchanges._records import Newest, asked, known, parted, unused
 from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker
 
@@ -157,10 +157,8 @@ class Adapter(Exchange):
         if "-" in native:
             base, _, quote = native.upper().partition("-")
             return f"{base}/{quote}:{quote}" if base and quote == "USDT" else native
-        for quote in QUOTES:
-            if native.endswith(quote) and native != quote:
-                return f"{native.removesuffix(quote)}/{quote}".upper()
-        return native
+        pair = parted(native, QUOTES)
+        return "/".join(pair).upper() if pair else native
 
     @classmethod
     def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
