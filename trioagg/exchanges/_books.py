@@ -283,13 +283,14 @@ class ChainedBook(OrderBook):
         Raises:
             WireError: a number cannot be; nothing was taken.
         """
-        _check(change.bids, change.asks)
         if self.standing and self.held not in (change.after, change.number):
+            _check(change.bids, change.asks)
             self.fall()
             jump = self._counted and change.after > self.held
             return [_missed(self.symbol, self.held + 1, change.after) if jump else _missed(self.symbol)]
+        events = self.change(change.bids, change.asks, change.stamp, at)
         self.held = change.number
-        return list(self.change(change.bids, change.asks, change.stamp, at))
+        return list(events)
 
 
 def _missed(symbol: str, first: int | None = None, last: int | None = None) -> Missed:

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Quote, Source, Span
-from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, daily, funding, interest, number, short
+from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, SECOND, daily, funding, interest, lately, number, short
 
 _SHAPE = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)(?::([A-Z0-9]+))?")
 STABLE = ("USDC", "USDT")
@@ -122,7 +122,7 @@ def ticker(source: Source, pair: Pair, at: Nanos) -> dict[str, Any]:
     more = {
         "open_interest": real(amount(pair, held, span.close)), "interest_value": real(funding(symbol, at)),
         "current_funding": real(funding(symbol, at)), "funding_8h": real(funding(symbol, at - 8 * HOUR)),
-        "settlement_price": real(source.span(symbol, at // DAY * DAY, at).open),
+        "settlement_price": real(lately(source, symbol, at, at // SECOND * SECOND % DAY).open),
     }  # fmt: skip
     return {
         **best, "timestamp": at // MILLI, "state": "open", "last_price": real(span.close), "mark_price": fair,

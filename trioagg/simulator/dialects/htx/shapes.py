@@ -146,10 +146,8 @@ def begins(at: Nanos, length: Nanos) -> Nanos:
 
 def day(source: Source, pair: Pair, at: Nanos) -> dict[str, Any]:
     """The last 24 hours with the best bid and ask; prices of swaps are text."""
-    told, (update, _, bid, bids, ask, asks) = (
-        _figures(pair, daily(source, pair.symbol, at)),
-        source.quote(pair.symbol, at),
-    )
+    told = _figures(pair, daily(source, pair.symbol, at))
+    update, _, bid, bids, ask, asks = source.quote(pair.symbol, at)
     sides = {"bid": levels(pair, [(bid, bids)])[0], "ask": levels(pair, [(ask, asks)])[0]}
     if not is_swap(pair.symbol):
         return {**told, "id": update, "version": update, **sides}

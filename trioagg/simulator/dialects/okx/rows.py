@@ -105,7 +105,7 @@ def ticker(source: Source, symbol: str, at: Nanos) -> dict[str, str]:
     span, latest = daily(source, symbol, at), last(source, symbol, at)
     _, _, bid, bids, ask, asks = source.quote(symbol, at)
     volume, turnover = volumes(symbol, span)[:2]
-    opened = [lately(source, symbol, at, (at + zone) % DAY).open for zone in (0, 8 * HOUR)]
+    opened = [lately(source, symbol, at, (at // SECOND * SECOND + zone) % DAY).open for zone in (0, 8 * HOUR)]
     return {
         "instType": kind(symbol), "instId": native(symbol), "last": short(span.close),
         "lastSz": size(symbol, latest[3], latest[2]), "askPx": short(ask), "askSz": size(symbol, asks, ask),
