@@ -134,7 +134,7 @@ class Repair:
         """
         wanted = self._wanted[symbol]
         adapter = self.adapter(evolve(self.feed, subscriptions=[wanted]))
-        if (fetch := adapter.missing(_hole(wanted.native, want))) is None:
+        if (fetch := adapter.missing(_hole(wanted, want))) is None:
             self._forgo(symbol, [want.whole])
             return None
         answer = await self._ask(adapter, fetch, symbol)
@@ -174,6 +174,6 @@ class Repair:
         self.intake.note([Forgone(self.adapter.name, symbol, first, last, at) for first, last in ids])
 
 
-def _hole(native: str, want: Want | Stretch) -> Hole:
+def _hole(market: Subscription, want: Want | Stretch) -> Hole:
     first, last = (want.first, want.last) if isinstance(want, Want) else (None, None)
-    return Hole(native, first, last, want.since, want.until)
+    return Hole(market.symbol, market.native, first, last, want.since, want.until)
