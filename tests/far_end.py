@@ -21,8 +21,9 @@ from trioagg.simulator.server import Urls, serve
 async def far_end(**options: Any) -> AsyncIterator[Urls]:
     """The built-in exchange, serving while the block lasts."""
     async with trio.open_nursery() as nursery:
-        started = await nursery.start(partial(serve, **{"symbols": ("BTC/USDT",), "rate": 400.0, **options}))
-        yield started["binance"]
+        chosen = {"exchanges": ("binance",), "symbols": ("BTC/USDT",), "rate": 400.0, **options}
+        started = await nursery.start(partial(serve, **chosen))
+        yield started[chosen["exchanges"][0]]
         nursery.cancel_scope.cancel()
 
 
