@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import socket
 import sqlite3
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 import trio
 from attrs import define, evolve, field, frozen
-from far_end import ask, far_end, ids, settings_for
+from far_end import Names, ask, far_end, ids, settings_for
 
 from trioagg.model import Channel
 from trioagg.pipeline.repair import GRACE
@@ -27,7 +26,7 @@ from trioagg.pipeline.run import Job, run
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings, Venue
 from trioagg.simulator import load
-from trioagg.simulator.faults import Statistics
+from trioagg.simulator.faults import Statistics, parse
 from trioagg.simulator.market import Market
 from trioagg.store import Writer
 
@@ -39,7 +38,8 @@ COMMIT_DELAY = 0.25
 """Seconds between transactions of those that are killed."""
 STILL = 1.2
 """Seconds without a new row that are no chance; a write waits for a lock for 1."""
-HOUR = 3600 * 10**9
+SECOND = 10**9
+HOUR = 3600 * SECOND
 NAME = "exchange.invalid"
 ROOT = Path(__file__).parent.parent
 OPENED: dict[Path, Writer] = {}
@@ -55,33 +55,13 @@ class Known(Writer):
 
 
 @define(eq=False)
-class Names(trio.abc.HostnameResolver):
-    """A name server of our own, which is down at times; nothing leaves this machine.
-
-    Attributes:
-        down: (from, until), in Trio's time.
-    """
-
-    down: tuple[float, float] = (0.0, 0.0)
-    failures: int = 0
-
-    async def getaddrinfo(self, host: bytes | None, port: Any, *rest: Any, **more: Any) -> Any:
-        if self.down[0] <= trio.current_time() < self.down[1]:
-            self.failures += 1
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return socket.getaddrinfo("127.0.0.1", port, socket.AF_INET, socket.SOCK_STREAM)
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
-        raise NotImplementedError
-
-
-@define(eq=False)
 class Stage:
     """One case while it plays.
 
     Attributes:
         statistics: the far end's.
         names: the name server.
+        began: when the far end did, nanoseconds UTC.
         shift: nanoseconds by which our clock is wrong.
         outcomes: of each run so far.
         lost: trades that each kill cost.
@@ -93,6 +73,7 @@ class Stage:
     settings: Settings
     statistics: Statistics
     names: Names
+    began: int = field(factory=time.time_ns)
     shift: int = 0
     outcomes: list[Outcome] = field(factory=list)
     lost: list[int] = field(factory=list)
@@ -119,6 +100,11 @@ class Stage:
         if not self.file.exists() or not ask(self.file, "SELECT 1 FROM sqlite_schema WHERE name = 'trades'"):
             return 0
         return int(ask(self.file, "SELECT count(*) FROM trades")[0][0])
+
+    def settled(self, seconds: float) -> bool:
+        """Whether a trade came before the far end was so old."""
+        first = ask(self.file, "SELECT received FROM trade ORDER BY trade_id LIMIT 1")[0][0]
+        return not seconds or first < self.began + round(seconds * SECOND)
 
     async def grown(self, rows: int = 1) -> None:
         """Wait until so many more rows are stored."""
@@ -232,6 +218,13 @@ async def full(stage: Stage) -> None:
     db.execute("PRAGMA max_page_count = 1000000")
 
 
+async def full_to_the_end(stage: Stage) -> None:
+    """There is no room on the disk any more, and then the run is over."""
+    await stage.grown()
+    db = OPENED[stage.file]._db
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+
+
 async def locked(stage: Stage) -> None:
     """Another program holds the database for longer than a write waits for it."""
     await stage.grown()
@@ -334,6 +327,11 @@ class Case:
         """The faults that are counted when they strike."""
         return [kind for kind in (spec.partition(",")[0] for spec in self.faults) if kind != "slow"]
 
+    @property
+    def begins(self) -> float:
+        """Seconds until the first of them strikes."""
+        return min((parse(spec).at for spec in self.faults), default=0.0)
+
 
 TORN, SKIPPED = frozenset({"disconnected"}), frozenset({"not received"})
 BRIEF = {"stall_timeout": 0.5}
@@ -365,9 +363,10 @@ CASES = {
     "SIGTERM": Case(act=terminated, process=True),
     "SIGKILL": Case(act=killed, causes=frozenset({"killed"}), process=True),
     "ENOSPC": Case(act=beside(full, 6.0)),
+    "ENOSPC at the stop": Case(act=beside(full_to_the_end), causes=frozenset({"killed"}), run={"drain_timeout": 0.3}),
     "EIO": Case(act=failing_disk, process=True, needs="prlimit"),
     "locked database": Case(act=beside(locked)),
-    "killed sink": Case(act=taken_away),
+    "killed sink": Case(act=taken_away, causes=frozenset({"killed"})),
     "sink down": Case(act=beside(locked), channel=10),
 }
 
@@ -377,9 +376,9 @@ async def play(case: Case, folder: Path, names: Names) -> Stage:
     with trio.fail_after(PATIENCE):
         for attempt in range(4):
             stage = await _play(case, folder / f"{attempt}.db", names)
-            if all(stage.statistics.faults[kind] for kind in case.kinds):
+            if all(stage.statistics.faults[kind] for kind in case.kinds) and stage.settled(case.begins):
                 return stage
-    raise AssertionError("the fault never struck")
+    raise AssertionError("the fault never struck a run that was under way")
 
 
 async def _play(case: Case, file: Path, names: Names) -> Stage:
@@ -392,7 +391,7 @@ async def _play(case: Case, file: Path, names: Names) -> Stage:
         stage = Stage(file, case.exchange, settings, urls.statistics, names)
         await case.act(stage)
         for _ in range(4):
-            if stage.outcomes and stage.stored() and not stage.missing:
+            if stage.outcomes and stage.stored() and not (stage.missing or stage.outcomes[-1].tally.lost):
                 break
             await stage.collect(GRACE + 2)
         return stage
