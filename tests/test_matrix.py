@@ -11,8 +11,8 @@ from pathlib import Path
 import outcome
 import pytest
 import trio
-from far_end import ask
-from matrix import CASES, COMMIT_DELAY, RATE, Case, Known, Names, Stage, market, play
+from far_end import Names, ask
+from matrix import CASES, COMMIT_DELAY, RATE, Case, Known, Stage, market, play
 
 from trioagg.integrity.agreement import differences
 from trioagg.simulator import SCALE
