@@ -152,12 +152,23 @@ min_delay = 0
 """
 
 
-async def alone(stage: Stage) -> None:
-    """The far end's faults are all there is."""
-    await stage.collect(4.0)
+Act = Callable[[Stage], Awaitable[None]]
+"""What happens to a run."""
 
 
-def beside(act: Callable[[Stage], Awaitable[None]], seconds: float = 5.0) -> Callable[[Stage], Awaitable[None]]:
+def alone(seconds: float) -> Act:
+    """A run; the far end's faults are all there is."""
+
+    async def collect(stage: Stage) -> None:
+        await stage.collect(seconds)
+
+    return collect
+
+
+USUAL = alone(4.0)
+
+
+def beside(act: Act, seconds: float = 5.0) -> Act:
     """A run, and something that happens meanwhile."""
 
     async def both(stage: Stage) -> None:
@@ -188,7 +199,7 @@ async def no_tls(stage: Stage) -> None:
     stage.facts["received"] = (await stage.collect(1.0, venue=encrypted)).tally.received
 
 
-def shifted(by: int) -> Callable[[Stage], Awaitable[None]]:
+def shifted(by: int) -> Act:
     """Our clock jumps: after frames were skipped, before a cut."""
 
     async def jump(stage: Stage) -> None:
@@ -262,7 +273,8 @@ async def killed(stage: Stage) -> None:
             await trio.sleep(random.uniform(0, 0.5))
             process.kill()
             await process.wait()
-            stage.lost.append(newest(stage) - ids(stage.file)[-1])
+            happened = market(stage.exchange).before("BTC/USDT", time.time_ns())
+            stage.lost.append(happened - 1 - ids(stage.file)[-1])
     stage.facts["sessions"] = ask(stage.file, "SELECT count(*) FROM sessions WHERE closed IS NULL")[0][0]
 
 
@@ -294,11 +306,6 @@ def market(exchange: str) -> Market:
     return Market(symbols=["BTC/USDT"], rate=RATE, lists=load(exchange).lists)
 
 
-def newest(stage: Stage) -> int:
-    """The last trade that has happened."""
-    return market(stage.exchange).before("BTC/USDT", time.time_ns()) - 1
-
-
 @frozen
 class Case:
     """One fault.
@@ -314,7 +321,7 @@ class Case:
     """
 
     faults: Sequence[str] = ()
-    act: Callable[[Stage], Awaitable[None]] = alone
+    act: Act = USUAL
     causes: frozenset[str] = frozenset()
     exchange: str = "binance"
     run: Mapping[str, Any] = field(factory=dict)
@@ -356,8 +363,8 @@ CASES = {
     "skip": Case(["skip,share=0.1,for=3"], causes=SKIPPED),
     "garble": Case(["garble,share=0.1,for=3"], causes=SKIPPED),
     "unknown kind": Case(["unknown,share=0.1"]),
-    "10 MB frame": Case(["huge,at=2"]),
-    "frame above the limit": Case(["huge,at=2,size=17"], causes=TORN),
+    "10 MB frame": Case(["huge,at=2"], alone(8.0)),
+    "frame above the limit": Case(["huge,at=2,size=17"], alone(8.0), TORN),
     "clock +1 h": Case(["skip,share=0.2,for=2.2", "cut,at=2.7"], shifted(HOUR), SKIPPED | TORN),
     "clock -1 h": Case(["skip,share=0.2,for=2.2", "cut,at=2.7"], shifted(-HOUR), SKIPPED | TORN),
     "SIGTERM": Case(act=terminated, process=True),

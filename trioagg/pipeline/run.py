@@ -18,21 +18,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
-from trioagg.model import Nanos
+from trioagg.model import Instrument, Nanos
 from trioagg.pipeline.account import account
 from trioagg.pipeline.display import Display
 from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.space import Space
-from trioagg.pipeline.storing import Causes, open_sinks, storing
+from trioagg.pipeline.storing import Causes, Describe, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Buffers, Settings
 from trioagg.transport.clock import Stamps
@@ -87,10 +87,10 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
         root.start_soon(Space(Path(run.database), run.min_free_disk).watch)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
-        _tell_window(settings.buffers)
         async with storing(stores, settings, outcome, causes=CAUSES, folder=job.record) as producing:
             with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
-                place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), producing)
+                telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
+                place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)
                 async with trio.open_nursery() as feeds:
                     for name in run.exchanges:
                         feeds.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)
@@ -99,7 +99,16 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
         root.cancel_scope.cancel()
 
 
-def _tell_window(buffers: Buffers) -> None:
-    """What is not committed yet: what the time between two transactions brings, and no more than may wait at all."""
-    rows = buffers.channel + buffers.commit_rows
-    log.info("a crash loses at most", milliseconds=round(buffers.commit_delay * 1000), rows=rows)
+def _telling(describe: Describe, buffers: Buffers) -> Describe:
+    """``describe``, and the first time, when the symbols have proved good, what a crash can lose from now on.
+
+    That is what is not committed yet: what the time between two transactions brings, and no more than may wait at all.
+    """
+    window = [{"milliseconds": round(buffers.commit_delay * 1000), "rows": buffers.channel + buffers.commit_rows}]
+
+    async def tell(instruments: Sequence[Instrument]) -> None:
+        if window:
+            log.info("a crash loses at most", **window.pop())
+        await describe(instruments)
+
+    return tell
