@@ -181,12 +181,8 @@ def beside(act: Act, seconds: float = 5.0) -> Act:
 
 async def no_names(stage: Stage) -> None:
     """The exchange's name is not known for a while, and the connection is cut just then."""
-    host = "://" + NAME
-    venue = evolve(
-        stage.venue,
-        rest_url=(stage.venue.rest_url or "").replace("://127.0.0.1", host),
-        ws_url=(stage.venue.ws_url or "").replace("://127.0.0.1", host),
-    )
+    urls = {name: getattr(stage.venue, name).replace("127.0.0.1", NAME) for name in ("rest_url", "ws_url")}
+    venue = evolve(stage.venue, **urls)
     stage.names.down = trio.current_time() + 1.9, trio.current_time() + 2.8
     await stage.collect(4.0, venue=venue)
     stage.facts["failures"] = stage.names.failures
