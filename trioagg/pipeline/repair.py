@@ -76,7 +76,8 @@ class Repair:
     def _next(self) -> tuple[str, Run] | None:
         """What is to be asked for now: the newest part of a gap, and older ones that lie close below it."""
         now = self.stamps.take()
-        gaps = [gap for gap in self.holes.of(self.adapter.name) if now - gap.detected >= GRACE * SECOND]
+        # A gap of the future was noticed before the clock was set back, so it is no young one.
+        gaps = [gap for gap in self.holes.of(self.adapter.name) if not 0 <= now - gap.detected < GRACE * SECOND]
         choose = self._newest if counts(self.adapter.name) else self._stretch
         for symbol in dict.fromkeys(gap.symbol for gap in gaps if gap.symbol in self._wanted):
             if run := choose(symbol, [gap for gap in gaps if gap.symbol == symbol]):

@@ -23,6 +23,9 @@ from trioagg.settings import Run, Settings
 from trioagg.sinks import Sink, sqlite
 from trioagg.transport.capture import Captured
 
+Describe = Callable[[Sequence[Instrument]], Awaitable[None]]
+"""Keeps in the database what is known of instruments."""
+
 
 @frozen
 class Producing:
@@ -35,7 +38,7 @@ class Producing:
     """
 
     intake: Intake
-    describe: Callable[[Sequence[Instrument]], Awaitable[None]]
+    describe: Describe
     holes: Holes
 
 

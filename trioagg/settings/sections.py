@@ -52,6 +52,9 @@ class Run:
     )
     database: str = key(word, "trioagg.db", "the SQLite file")
     sinks: tuple[str, ...] = key(optional_many(word), (), "further stores, as URLs")
+    min_free_disk: float = key(
+        number(float, least=0), 500.0, "megabytes free where the database is, below which that is told; 0: never"
+    )
     display_interval: float = key(number(float, least=0.1), 10.0, "seconds between summaries")
     drain_timeout: float = key(number(float, least=0), 8.0, "seconds that a stop may take to store what was received")
     log_level: str = key(one_of(LEVELS), "INFO", "DEBUG, INFO, WARNING or ERROR")
