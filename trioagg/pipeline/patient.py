@@ -46,7 +46,7 @@ class PatientWriter(Writer):
         earlier: the ledger for what earlier runs left, so that they and this one are told apart.
     """
 
-    tally: SinkTally
+    tally: SinkTally  # pyright: ignore[reportIncompatibleVariableOverride]
     spool: Spool
     earlier: Ledger
     _away: trio.Event = field(factory=trio.Event, init=False)

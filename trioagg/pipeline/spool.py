@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -109,9 +110,9 @@ class Spool:
             with trio.CancelScope(shield=True):
                 await self.aside(self._segments.close, self._done)
 
-    async def aside(self, work: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
+    async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what blocks in a thread, one call at a time, to its end."""
-        return await trio.to_thread.run_sync(work, *args, limiter=self._limiter)
+        return await trio.to_thread.run_sync(partial(work, *args, **kwargs), limiter=self._limiter)
 
     def _is_there(self) -> bool:
         return self.folder.is_dir()
