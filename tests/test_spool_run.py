@@ -33,7 +33,7 @@ def there(folder: Path) -> list[str]:
 
 async def hold(database: Path, seconds: float) -> None:
     """Lock a database as another program does, once it has some trades."""
-    while database.name not in there(database.parent) or not has_trades(database):
+    while database.name not in there(database.parent) or not has_trades(database):  # noqa: ASYNC110
         await trio.sleep(0.05)
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")

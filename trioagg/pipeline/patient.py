@@ -14,6 +14,7 @@ from attrs import define, field
 
 from trioagg.errors import SinkError, StoreError, bare
 from trioagg.integrity.ledger import Ledger
+from trioagg.model import Record
 from trioagg.pipeline.packing import events
 from trioagg.pipeline.segments import Batch, Damage, Full, Mark
 from trioagg.pipeline.spool import Spool
@@ -49,7 +50,7 @@ class PatientWriter(Writer):
     tally: SinkTally  # pyright: ignore[reportIncompatibleVariableOverride]
     spool: Spool
     earlier: Ledger
-    _away: trio.Event = field(factory=trio.Event, init=False)
+    _patience: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _mark: Mark | None = field(default=None, init=False)
     _turn: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _paused: bool = field(default=False, init=False)
@@ -69,34 +70,55 @@ class PatientWriter(Writer):
         finally:
             await self._close()
 
-    async def _work(self) -> None:  # type: ignore[override]
+    async def _work(self) -> None:
         with bare():
             await self._find()
             await self._catch_up()
-            await super()._work()
+            while not self._left:
+                await self._live()
+                await self._catch_up()
 
-    async def _store(self) -> None:
-        """Offer what is in hand; when the sink refuses or tarries, the spool takes that and what comes after it."""
-        batch, self._mark, self._away, taken = self._in_hand, None, trio.Event(), False
+    async def _live(self) -> None:
+        """Offer what comes to the sink itself; ends when it was away, and has taken what it was offered after all."""
+        self._mark, self._patience = None, trio.CancelScope()
+        late: list[Record] = []
         try:
             async with trio.open_nursery() as nursery:
                 self._turn = nursery.cancel_scope
-                nursery.start_soon(self._stand_in)
-                await self._offer(batch, self.ledger, self.tally)
-                taken = True
+                nursery.start_soon(self._stand_in, self._patience)
+                while not late and await self._gathered():
+                    late = await self._stored()
                 nursery.cancel_scope.cancel()
         finally:
-            if taken and self._mark:
+            if self._mark and late:
                 self.spool.passed(self._mark)
-                self.tally.spooled -= events(batch)
-            elif taken:
+                self.tally.spooled -= events(late)
+            elif late:
                 self._in_hand = []
-        await self._catch_up()
 
-    async def _stand_in(self) -> None:
+    async def _gathered(self) -> bool:
+        """Whether something is in hand; not at the end of the flow."""
+        try:
+            await self._gather()
+        except trio.EndOfChannel:
+            self._left = True
+        return not self._left
+
+    async def _stored(self) -> list[Record]:
+        """Offer what is in hand until it is taken; returns it if it came too late to have it in hand still."""
+        batch = self._in_hand
+        self._patience.deadline = trio.current_time() + PATIENCE
+        await self._offer(batch, self.ledger, self.tally)
+        self._patience.deadline = math.inf
+        if self._patience.cancel_called:
+            return batch
+        self._in_hand = []
+        return []
+
+    async def _stand_in(self, patience: trio.CancelScope) -> None:
         """Once the sink is away, move what is in hand, and then what comes, into the spool."""
-        with trio.move_on_after(PATIENCE):
-            await self._away.wait()
+        with patience:
+            await trio.sleep_forever()
         self._mark = await self._keep()
         self._tell("a sink is away; what it misses waits on disk", folder=str(self.spool.folder))
         await self._move()
@@ -173,7 +195,7 @@ class PatientWriter(Writer):
         """See ``Writer._refused``; the second one calls for the spool, and one at a stop is the last."""
         self._tell("not stored; trying again", reason=str(error), spooled=self.tally.spooled)
         if failures >= REFUSALS:
-            self._away.set()
+            self._patience.cancel()
         if self._ended:
             self._leave()
         self._paused = True

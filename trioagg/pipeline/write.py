@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from typing import NoReturn, cast
+from typing import cast
 
 import structlog
 import trio
@@ -65,7 +65,7 @@ class Writer:
         self.tally.lost += len(_events(self._in_hand)) + len(_events(self.outlet.take_waiting()))
         self._in_hand = []
 
-    async def _work(self) -> NoReturn:
+    async def _work(self) -> None:
         while True:
             await self._gather()
             await self._store()
