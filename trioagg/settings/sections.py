@@ -107,6 +107,9 @@ class Buffers:
     commit_delay: float = key(
         number(float, least=0, most=60), 0.02, "seconds between the beginnings of transactions: what a crash can lose"
     )
+    spool: float = key(
+        number(float, least=0), 2000.0, "megabytes that may wait on disk for a further store that is away; 0: none"
+    )
 
 
 @frozen
