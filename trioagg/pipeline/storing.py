@@ -19,7 +19,7 @@ from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.record import record
 from trioagg.pipeline.tally import Outcome, Tally
 from trioagg.pipeline.write import Writer
-from trioagg.settings import Run, Settings
+from trioagg.settings import Run, Settings, bare
 from trioagg.sinks import Sink, sqlite
 from trioagg.transport.capture import Captured
 
@@ -86,7 +86,7 @@ async def storing(
         holes = Holes(ledgers[database], stores[database].around)
         inlets: list[Inlet[Record]] = []
         for url, store in stores.items():
-            inlet, outlet = flow(url, settings.buffers.channel)
+            inlet, outlet = flow(bare(url), settings.buffers.channel)
             ends, tells = (producers.cancel, holes.tell) if url == database else (_nothing, _nothing)
             writer = Writer(outlet, store, ledgers[url], tallies[url], settings.buffers, dead=ends, noticed=tells)
             writers.start_soon(writer.run)

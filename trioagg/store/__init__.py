@@ -29,12 +29,14 @@ from trioagg.store.read import (
     summary,
 )
 from trioagg.store.seek import Row
+from trioagg.store.texts import Arrivals, Texts, Told, encodable, instrument
 from trioagg.store.write import Counts, Writer
 
 __all__ = [
     "ALWAYS",
     "COLUMNS",
     "RECORDS",
+    "Arrivals",
     "Audit",
     "Bar",
     "Counts",
@@ -45,12 +47,16 @@ __all__ = [
     "Scale",
     "Series",
     "Span",
+    "Texts",
+    "Told",
     "Writer",
     "connect",
     "database",
+    "encodable",
     "examine",
     "follow",
     "gaps",
+    "instrument",
     "latest",
     "open_gaps",
     "rows",
