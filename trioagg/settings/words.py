@@ -72,7 +72,7 @@ def _each(parse: Parse, word: str) -> Any:
 
 def addresses(text: str) -> tuple[str, ...]:
     """URLs, separated by commas; a comma within one does not end it, since a URL begins with a scheme."""
-    found = dict.fromkeys(re.split(r"[\s,]*,\s*(?=[a-z]\w*:)", text.strip(" ,")))
+    found = dict.fromkeys(re.split(r"[\s,]*,\s*(?=\w+://)", text.strip(" ,")))
     return tuple(_each(word, one) for one in found if one)
 
 

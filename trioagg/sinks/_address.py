@@ -13,7 +13,7 @@ import attrs
 from attrs import frozen
 
 from trioagg.errors import SettingsError
-from trioagg.settings import bare, nearest, number, one_of
+from trioagg.settings import bare, nearest, number
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
@@ -45,7 +45,9 @@ def option(parse: Callable[[str], Any], default: Any) -> Any:
 
 def switch(text: str) -> bool:
     """``yes`` or ``no``."""
-    return bool(one_of(("yes", "no"))(text) == "yes")
+    if text.lower() not in ("yes", "no"):
+        raise ValueError("must be yes or no")
+    return text.lower() == "yes"
 
 
 def address(url: str, example: str, port: int, environment: Mapping[str, str]) -> Address:
