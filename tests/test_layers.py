@@ -41,7 +41,7 @@ ROOMS = {
     "ssl": {"transport"},
     "sqlite3": {"store"},
     "pandas": {"views", "store"},
-    "pyarrow": {"store.arrow", "sinks.parquet", "views.parquet"},
+    "pyarrow": {"store.arrow", "sinks._partition", "sinks.parquet", "views.parquet"},
     "redis": {"sinks.redis"},
     "confluent_kafka": {"sinks.kafka"},
     "fcntl": {"sinks._journal"},

@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from attrs import evolve, frozen
 
@@ -123,10 +122,10 @@ class Partition:
     def _once(self, rows: pa.Table) -> pa.Table:
         """Each key once, in the order of arrival."""
         order = FIRST.get(self.kind, [(name, "ascending") for name in ARRIVAL if name in rows.column_names])
-        rows = rows.take(pc.sort_indices(rows, sort_keys=order))
+        rows = rows.sort_by([*order])
         numbered = rows.append_column("row", pa.array(range(rows.num_rows), pa.int64()))
         first = numbered.group_by(KEYS.get(self.kind, ARRIVAL)).aggregate([("row", "min")])["row_min"]
-        rows = rows.take(first.take(pc.sort_indices(first)))
+        rows = rows.take(first.sort())
         return rows.sort_by([(name, "ascending") for name in ARRIVAL if name in rows.column_names])
 
     def _write(self, root: Path, rows: pa.Table, content: str) -> Path:
