@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -72,16 +73,16 @@ def streamed(server: redis.Redis) -> dict[str, list[Row]]:
         kind = key.decode().split(":")[2]
         entries: Any = server.xrange(key)
         for _, cells in entries:
-            told = {name.decode(): value for name, value in cells.items()}
+            told = {name.decode(): value.decode() for name, value in cells.items()}
+            if bare := told.pop("payload_base64", None):
+                told["payload"] = b64decode(bare)
             found[kind].append({name: _value(name, told.get(name)) for name in COLUMNS[kind]})
     return {kind: newest(told) if kind == "candles" else ordered(told) for kind, told in found.items()}
 
 
-def _value(name: str, value: bytes | None) -> object:
-    if value is None or (name == "payload" and b"\x00" in value):
-        return value
+def _value(name: str, value: Any) -> Any:
     whole = {"timestamp", "received", "open_time", "closed", "whole", "due"}
-    return int(value) if name in whole else value.decode()
+    return int(value) if name in whole and value is not None else value
 
 
 def _hash(server: redis.Redis, key: str) -> dict[bytes, bytes]:

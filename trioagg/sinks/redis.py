@@ -47,21 +47,22 @@ if cells > 0 then
 end
 local clock = redis.call('TIME')
 local now = clock[1] .. string.format('%06d', clock[2])
-local added, at = 0, 6 + cells
-while ARGV[at] do
-    local last = at + 2 + tonumber(ARGV[at + 2])
-    if redis.call('ZADD', seen, 'NX', now, ARGV[at]) == 1 then
+local added = 0
+for _, event in ipairs(cmsgpack.unpack(ARGV[6 + cells])) do
+    if redis.call('ZADD', seen, 'NX', now, event[1]) == 1 then
         added = added + 1
-        if streaming then redis.call('XADD', stream, '*', unpack(ARGV, at + 3, last)) end
-        if channel ~= '' then redis.call('PUBLISH', channel, ARGV[at + 1]) end
+        if streaming then redis.call('XADD', stream, '*', unpack(event[3])) end
+        if channel ~= '' then redis.call('PUBLISH', channel, event[2]) end
     end
-    at = last + 1
 end
 redis.call('ZREMRANGEBYRANK', seen, 0, -most - 1)
 if streaming then redis.call('XTRIM', stream, 'MAXLEN', most) end
 return added
 """
-"""Takes the events of one kind and market: id, JSON, how many cells, names and cells; tells how many were new."""
+"""Takes the events of one kind and market, packed: id, JSON, names and cells as text; tells how many were new.
+
+Packed, since the client takes ten times as long for as many arguments.
+"""
 
 
 @frozen
@@ -130,8 +131,8 @@ class RedisDriver:
         kept = _cells(newest.row) if chosen.latest and first.kind in LATEST else []
         told = group if chosen.streams or chosen.publish else []
         head = (chosen.maxlen, "yes" if chosen.streams else "no", self._key(*place) if chosen.publish else "")
-        events = [cell for text in told for cell in _event(text, publish=chosen.publish)]
-        return ("EVAL", SCRIPT, len(keys), *keys, *head, newest.moment, len(kept), *kept, *events)
+        events = msgspec.msgpack.encode([_event(text, publish=chosen.publish) for text in told])
+        return ("EVAL", SCRIPT, len(keys), *keys, *head, newest.moment, len(kept), *kept, events)
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._options.prefix, *parts))
@@ -189,10 +190,10 @@ def _client(place: Address, db: int, chosen: Options) -> redis.Redis:
     )
 
 
-def _event(text: Told, *, publish: bool) -> Iterator[Any]:
-    cells = _cells(text.row)
-    yield from (text.id, msgspec.json.encode(encodable(text.row)) if publish else "", len(cells))
-    yield from cells
+def _event(text: Told, *, publish: bool) -> tuple[str, str, list[str]]:
+    """An event for the script, which unpacks text and no bytes."""
+    row = encodable(text.row)
+    return text.id, msgspec.json.encode(row).decode() if publish else "", list(map(str, _cells(row)))
 
 
 def _cells(row: dict[str, Any]) -> list[Any]:
