@@ -45,6 +45,11 @@ DB = 13
 URL = f"redis://127.0.0.1:6379/{DB}"
 
 
+def absent(what: str) -> None:
+    """End a test whose server is not there: as skipped, and as failed where all is expected to be."""
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
+
+
 @pytest.fixture
 def server() -> Iterator[redis.Redis]:
     """A client of the server on this machine, and a database of it that is empty before and after."""
@@ -53,7 +58,7 @@ def server() -> Iterator[redis.Redis]:
         client.flushdb()
     except redis.ConnectionError as error:
         client.close()
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no Redis on port 6379: {error}")
+        absent(f"no Redis on port 6379: {error}")
     yield client
     client.flushdb()
     client.close()
@@ -234,6 +239,8 @@ def free_port() -> int:
 @contextmanager
 def own_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A server that keeps what it has, killed at the end."""
+    if shutil.which("redis-server") is None:
+        absent("there is no redis-server to start")
     words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""]
     words += ["--dir", str(folder), "--appendfsync", "always"]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
@@ -288,7 +295,6 @@ async def test_a_batch_whose_answer_was_lost_is_there_once(
     assert streamed(server) == expected(tmp_path / "a.db", batch)
 
 
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server to start")
 async def test_a_server_that_is_killed_and_comes_back_has_all_once(tmp_path: Path) -> None:
     """While it is away each offer fails; then the same batch is taken (two starts of a server: 0.3 s)."""
     port, batch = free_port(), everything()

@@ -110,13 +110,14 @@ class KafkaDriver:
         self._timeout = timeout
         self._texts = Texts()
         self._delivered: dict[Identity, None] = {}
+        self._new = 0
         self._failed: list[KafkaError] = []
         self._trouble = ""
         self._producer = self._open()
         self.reports: Counter[str] = Counter()
 
     def write(self, batch: Sequence[Event], /) -> Counts:
-        """See ``Sink.write``; counts what was delivered, less what is remembered to have been delivered before."""
+        """See ``Sink.write``; counts what was delivered since the last that was taken."""
         told, met = self._texts.of(batch)
         bad = sum(text.kind == "quarantine" for text in told)
         letters = [
@@ -126,10 +127,10 @@ class KafkaDriver:
             for text in told
         ]
         fresh = {letter.identity: letter for letter in letters if letter.identity not in self._delivered}
-        new = sum(not topic.endswith(".quarantine") for topic, _, _ in fresh)
         self._deliver(fresh.values())
         self._texts.keep(met)
         self._forget()
+        new, self._new = self._new, 0
         return Counts(new, len(batch) - bad - new, bad)
 
     def describe(self, instruments: Sequence[Instrument], /) -> None:
@@ -195,6 +196,7 @@ class KafkaDriver:
             self._failed.append(error)
         else:
             self._delivered[identity] = None
+            self._new += not identity[0].endswith((".quarantine", ".instruments"))
 
     def _give_up(self) -> None:
         """Take back what is still waiting: each counts as failed."""
