@@ -14,7 +14,7 @@ import trio
 from attrs import define, evolve, field, frozen
 
 from trioagg import exchanges
-from trioagg.errors import RateLimited, SinkError
+from trioagg.errors import RateLimited, SinkError, StoreError
 from trioagg.exchanges import GARBLED, BookPlan, Exchange, Feed, Fetch
 from trioagg.model import CHANNELS, Channel, Event, Instrument, Loss, Quarantined
 from trioagg.pipeline.account import account
@@ -93,15 +93,18 @@ async def _play(files: Sequence[Path], player: Player, progress: Progress) -> No
 
 
 async def _describe(player: Player, path: Path, stores: Mapping[str, Sink]) -> None:
-    """Keep what the captures' instrument lists told of the markets that are stored."""
+    """Keep what the captures' instrument lists told of the markets that are stored; the database comes first."""
     with database(path) as db:
         there = {(row["exchange"], row["symbol"]) for row in rows(db, "instruments", limit=sys.maxsize)}
     told = [item for item in player.listed() if (item.exchange, item.symbol) in there]
-    for url, store in stores.items():
+    (_, first), *others = stores.items()
+    await first.describe(told)
+    for url, other in others:
         try:
-            await store.describe(told)
-        except SinkError as error:
+            await other.describe(told)
+        except (SinkError, StoreError) as error:
             log.error("instruments were not kept", sink=public(url), reason=str(error))
+            player.outcome.failures.append(f"instruments were not stored: {error}")
 
 
 def _next(lines: Iterable[Captured | Torn]) -> list[Captured | Torn]:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from trioagg import exchanges
 from trioagg.exchanges import BookPlan, Kept
 from trioagg.model import Channel
-from trioagg.settings.words import Parse, many, number, one_of, optional_many, symbol, url, word
+from trioagg.settings.words import Parse, addresses, many, number, one_of, symbol, url, word
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("console", "json")
@@ -51,7 +51,7 @@ class Run:
         number(float, least=0), 1.0, "seconds that an exchange's clock may differ from ours before that is told"
     )
     database: str = key(word, "trioagg.db", "the SQLite file")
-    sinks: tuple[str, ...] = key(optional_many(word), (), "further stores, as URLs")
+    sinks: tuple[str, ...] = key(addresses, (), "further stores, as URLs")
     min_free_disk: float = key(
         number(float, least=0), 500.0, "megabytes free where the database is, below which that is told; 0: never"
     )

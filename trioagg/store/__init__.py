@@ -31,6 +31,7 @@ from trioagg.store.read import (
 )
 from trioagg.store.renewal import renewals
 from trioagg.store.seek import Row
+from trioagg.store.texts import Arrivals, Texts, Told, encodable, instrument
 from trioagg.store.write import Counts, Writer
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "BARS",
     "COLUMNS",
     "RECORDS",
+    "Arrivals",
     "Audit",
     "Bar",
     "Candles",
@@ -49,13 +51,17 @@ __all__ = [
     "Scale",
     "Series",
     "Span",
+    "Texts",
+    "Told",
     "TradeBar",
     "Writer",
     "connect",
     "database",
+    "encodable",
     "examine",
     "follow",
     "gaps",
+    "instrument",
     "latest",
     "open_gaps",
     "renewals",
