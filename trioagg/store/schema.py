@@ -223,13 +223,14 @@ CREATE TABLE session (
     opened INTEGER NOT NULL,
     closed INTEGER,
     reason TEXT NOT NULL,
+    missed INTEGER,
     UNIQUE (exchange, connection, opened)
 ) STRICT;
 
 CREATE INDEX session_by_time ON session (exchange, opened);
 
 CREATE VIEW sessions AS
-SELECT exchange, connection, subscriptions, opened, closed, reason FROM session;
+SELECT exchange, connection, subscriptions, opened, closed, reason, missed FROM session;
 
 CREATE TABLE clock (
     exchange TEXT NOT NULL,

@@ -62,8 +62,9 @@ INSERT INTO gap
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 KEEP_SESSION = """
-INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (exchange, connection, opened) DO UPDATE SET closed = excluded.closed, reason = excluded.reason
+INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason, missed) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (exchange, connection, opened) DO UPDATE SET
+    closed = excluded.closed, reason = excluded.reason, missed = excluded.missed
 """
 KEEP_CLOCK = """
 INSERT INTO clock (exchange, "offset", uncertainty, lag, received) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
