@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import trio
@@ -10,8 +11,15 @@ from attrs import define, field
 from trioagg.errors import LinkError
 from trioagg.integrity.misses import Misses
 from trioagg.integrity.pulse import Pulse, Rhythm
-from trioagg.model import Event
+from trioagg.model import Event, Nanos
 from trioagg.pipeline.intake import Intake
+from trioagg.transport.clock import Stamps
+
+FRESH = 1.0
+"""Seconds from its opening in which a connection beside another one lets that one tell first ..."""
+LAG = 0.05
+"""... what came in the last so many seconds: what has no predecessor yet would look like a gap."""
+SECOND = 1_000_000_000
 
 
 @define(eq=False)
@@ -66,7 +74,7 @@ class Leg:
         heard: parks who waits for its next data.
         pulse: what it brought; before it is open, what the one before it brought.
         misses: what it lacks; None where that cannot be told.
-        opened: set once it is open.
+        opened: set once it is open, ``since`` then.
         carrying: set once it stands for its relay, and is not just the successor of one that does.
         retiring: set once it is to be replaced; ``reason`` says why.
         over: set once it has ended; ``failure`` says how, if not by us.
@@ -79,6 +87,7 @@ class Leg:
     misses: Misses | None = None
     began: float = field(factory=trio.current_time)
     opened: trio.Event = field(factory=trio.Event)
+    since: float = math.inf
     carrying: trio.Event = field(factory=trio.Event)
     retiring: trio.Event = field(factory=trio.Event)
     reason: str = ""
@@ -94,6 +103,18 @@ class Leg:
         """Where it delivers now."""
         return self.lead.door(self)
 
+    async def turn(self, stamps: Stamps, came: Nanos) -> Intake:
+        """Wait until what came may be delivered, and where: where it was to go until then.
+
+        Args:
+            came: when, by these stamps.
+        """
+        intake = self.intake
+        if intake is not self.lead.whole and trio.current_time() < self.since + FRESH:
+            age = (stamps.take() - came) / SECOND
+            await trio.sleep(LAG - min(max(0.0, age), LAG))
+        return intake
+
     def open(self, *, counted: bool) -> None:
         """It is open, and what it brings counts from now on.
 
@@ -101,6 +122,7 @@ class Leg:
             counted: whether the ids of trades tell what it lacks.
         """
         self.pulse = self.pulse.renewed(trio.current_time())
+        self.since = trio.current_time()
         self.misses = Misses() if counted else None
         self.opened.set()
         self.lead.elect()

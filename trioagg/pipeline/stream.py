@@ -135,7 +135,8 @@ class _Connection:
         """Take frames until the link fails."""
         while True:
             frames = await socket.receive()
-            events, actions = self.leg.intake.frames(self.adapter, self.url, frames)
+            intake = await self.leg.turn(self.stream.stamps, frames.at)
+            events, actions = intake.frames(self.adapter, self.url, frames)
             if events:
                 self.firsts.hear(events)
                 self.leg.hear(events)
