@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +26,9 @@ from trioagg.pipeline.lead import Lead
 from trioagg.pipeline.relay import Relay
 from trioagg.pipeline.run import Job, run
 from trioagg.pipeline.supervise import supervise
+from trioagg.simulator.server import Urls
 from trioagg.transport.backoff import Attempts, Backoff
+from trioagg.views.verify import show_differences
 
 BOTH = [Subscription("S0", Channel.TRADES, "S0"), Subscription("S0", Channel.TICKER, "S0")]
 MARKET = together(trades(every=1, until=200), quotes(every=1, until=200))
@@ -61,7 +69,7 @@ async def carried(monkeypatch: pytest.MonkeyPatch, *, seconds: float, **paths: l
             for name in paths:
                 attempts = Attempts(Backoff(1, 60), random=lambda: 0.0)
                 relay = Relay(evolve(stream, name=name, ws_url=f"ws://{name}"), attempts, lead)
-                nursery.start_soon(lambda relay=relay: supervise(relay.live, relay.attempts, hint=dict))
+                nursery.start_soon(partial(supervise, relay.live, attempts, hint=dict))
                 await trio.sleep(0.001)
     opened = {name: [round(at, 2) for at, _ in lines.taken] for name, lines in far.items()}
     return Came(outlets[0].take_waiting(), opened)
@@ -165,3 +173,43 @@ async def test_links_that_are_cut_in_turn_open_no_gap(tmp_path: Path) -> None:
     assert stored == list(range(stored[0], stored[-1] + 1)) and ask(file, "SELECT count(*) FROM gaps") == [(0,)]
     names = ask(file, "SELECT connection, min(missed), max(missed) FROM sessions GROUP BY 1 ORDER BY 1")
     assert names == [("ws-1", 0, 0), ("ws-1b", 0, 0)]
+
+
+async def test_of_two_processes_on_one_database_one_may_be_killed(tmp_path: Path) -> None:
+    """With SIGKILL in full flow: not one trade is missing from then on, and the rows agree with the ledger."""
+    file = tmp_path / "a.db"
+    async with far_end() as urls, trio.open_nursery() as nursery:
+        other = await nursery.start(partial(trio.run_process, **another(urls, file)))
+        await trio.to_thread.run_sync(wait_for, file, 50, "trades")
+        nursery.start_soon(run, Job(settings_for(urls, file), duration=1.5))
+        await trio.to_thread.run_sync(wait_for, file, 2, "sessions")
+        await trio.sleep(0.3)
+        other.kill()
+        killed = time.time_ns()
+
+    assert other.returncode == -signal.SIGKILL
+    lives = ask(file, "SELECT closed IS NULL, missed FROM sessions ORDER BY opened")
+    assert lives == [(1, None), (0, 0)]
+    found = ids(file)
+    assert found == list(range(found[0], found[-1] + 1))
+    assert ask(file, f"SELECT count(*) FROM trades WHERE received > {killed}") > [(50,)]
+    assert ask(file, f"SELECT count(*) FROM gaps WHERE status <> 'filled' OR closed > {killed}") == [(0,)]
+    assert not show_differences(file, "json")
+
+
+def another(urls: Urls, database: Path) -> dict[str, Any]:
+    """A run in a process of its own, as ``trio.run_process`` takes it."""
+    there = {"TRIOAGG_EXCHANGE_BINANCE_REST_URL": urls.rest, "TRIOAGG_EXCHANGE_BINANCE_WS_URL": urls.ws}
+    words = [sys.executable, "-m", "trioagg", "run", "-s", "BTC/USDT", "-d", str(database), "--no-display"]
+    return {"command": words, "env": os.environ | there, "check": False, "stderr": subprocess.DEVNULL}
+
+
+def wait_for(database: Path, count: int, view: str) -> None:
+    """Look until so many are stored, for ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        there = database.exists() and ask(database, f"SELECT 1 FROM sqlite_schema WHERE name = '{view}'")
+        if there and ask(database, f"SELECT count(*) FROM {view}")[0][0] >= count:
+            return
+    raise TimeoutError(f"{count} {view} never came")

@@ -40,7 +40,9 @@ class Run:
     )
     candle: str = key(one_of(CANDLES), "1m", "the length of a candle")
     redundancy: int = key(
-        number(int, least=1, most=4), 1, "connections that carry the same subscriptions; each counts for the exchange"
+        number(int, least=1, most=4),
+        1,
+        "connections with the same subscriptions, up to 4; all count in the exchange's limits",
     )
     stall_timeout: float = key(
         number(float, least=0.1),
