@@ -106,6 +106,8 @@ class Leg:
     async def turn(self, stamps: Stamps, came: Nanos) -> Intake:
         """Wait until what came may be delivered, and where: where it was to go until then.
 
+        What waits here when its connection ends is not delivered: the connection beside it brings the same.
+
         Args:
             came: when, by these stamps.
         """
