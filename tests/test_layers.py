@@ -44,7 +44,7 @@ ROOMS = {
     "pyarrow": {"store.arrow", "sinks._partition", "sinks.parquet", "views.parquet"},
     "redis": {"sinks.redis"},
     "confluent_kafka": {"sinks.kafka"},
-    "fcntl": {"sinks._journal"},
+    "fcntl": {"sinks._journal", "pipeline.held"},
     "matplotlib": {"views.picture"},
     "asyncio": set(),
     "threading": {"pipeline.signals"},

@@ -77,7 +77,10 @@ INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason
 ON CONFLICT (exchange, connection, opened) DO UPDATE SET
     closed = excluded.closed, reason = excluded.reason, missed = excluded.missed
 """
-UNFINISHED = "SELECT DISTINCT exchange FROM session WHERE closed IS NULL AND reason = ''"
+UNFINISHED = "SELECT json_group_array(id) FROM session WHERE closed IS NULL AND reason = ''"
+KILLED = """
+SELECT EXISTS (SELECT 1 FROM session WHERE exchange = ? AND closed IS NULL AND id IN (SELECT value FROM json_each(?)))
+"""
 LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
 END_UNFINISHED = """
 UPDATE session SET reason = 'killed' WHERE exchange = ? AND id <= ? AND closed IS NULL AND reason = ''
@@ -145,7 +148,7 @@ class Writer:
         self._ids: dict[Market, int] = {}
         self._moments: dict[Kind, Moments] = {kind: {} for kind in KINDS.values()}
         with reading(db.path):
-            self._unfinished = {exchange for (exchange,) in db.execute(UNFINISHED)}
+            self._unfinished: str = db.execute(UNFINISHED).fetchone()[0]
             self._earlier: int = db.execute(LAST_SESSION).fetchone()[0]
 
     @classmethod
@@ -238,7 +241,8 @@ class Writer:
         lowest, highest = (edge and edge[0] for edge in edges)
         newest = [self._db.execute(query, found).fetchone() for query in (NEWEST_NUMBERED, NEWEST_NAMED)]
         told = max(filter(None, newest), key=itemgetter(0), default=None)
-        return Known(lowest, highest, gaps_of(exchange, symbol, parts), told, killed=exchange in self._unfinished)
+        (killed,) = self._db.execute(KILLED, (exchange, self._unfinished)).fetchone()
+        return Known(lowest, highest, gaps_of(exchange, symbol, parts), told, killed=bool(killed))
 
     def _stale(self) -> bool:
         """Whether another connection has written since the last time that this was asked."""
