@@ -6,6 +6,7 @@
     └── root
         ├── simulator             with --simulated only: the far end, in the same process
         ├── display
+    ├── monitor               with --serve only: metrics, health and status over HTTP
         └── writers               one task per sink, and the recorder
             └── feeds             one task per exchange; each holds its pollers and its streams under supervisors
 
@@ -22,9 +23,11 @@ import trio
 from attrs import frozen
 
 from trioagg.model import STATES
+from trioagg.monitor.web import Address, listening
 from trioagg.pipeline.account import account
 from trioagg.pipeline.display import Display
 from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
+from trioagg.pipeline.monitoring import Monitor
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.storing import Causes, open_sinks, storing
@@ -46,6 +49,7 @@ class Job:
         duration: seconds, then a clean stop; None runs until a signal.
         record: the folder for raw captures.
         display: print summaries.
+        serve: where to tell of it to monitors, host and port; None: nowhere.
     """
 
     settings: Settings
@@ -53,6 +57,7 @@ class Job:
     duration: float | None = None
     record: Path | None = None
     display: bool = False
+    serve: Address | None = None
 
 
 async def run(job: Job) -> Outcome:
@@ -72,12 +77,22 @@ async def run(job: Job) -> Outcome:
 
 async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> None:
     run = job.settings.run
-    async with open_http() as http, open_sinks(run) as stores, trio.open_nursery() as root:
+    async with (
+        listening(job.serve) as listeners,
+        open_http() as http,
+        open_sinks(run) as opened,
+        trio.open_nursery() as root,
+    ):
         settings = await simulated(root, job.settings) if job.simulated else job.settings
         display = Display(Path(run.database), run.exchanges, run.symbols)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
+        monitor = Monitor(settings, outcome.tally) if job.serve else None
+        stores = monitor.beside(opened) if monitor else opened
         async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES, folder=job.record) as producing:
+            if monitor and job.serve:
+                monitor.attach(producing.intake)
+                root.start_soon(monitor.serve, job.serve[0], listeners)
             with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
                 place = Place(http, Stamps(), Roll(len(run.exchanges)), producing)
                 async with trio.open_nursery() as feeds:

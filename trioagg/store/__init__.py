@@ -25,6 +25,7 @@ from trioagg.store.read import (
     gaps,
     latest,
     open_gaps,
+    open_gaps_of,
     rows,
     summary,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "gaps",
     "latest",
     "open_gaps",
+    "open_gaps_of",
     "rows",
     "scan",
     "series",
