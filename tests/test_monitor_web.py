@@ -25,7 +25,7 @@ async def page() -> Answer:
 async def served(host: str = "localhost") -> AsyncIterator[tuple[str, int]]:
     """A server with one page, and where it is."""
     async with listening(("127.0.0.1", 0)) as listeners, trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, Web({"/x": page}, host).client, listeners)
+        await nursery.start(trio.serve_listeners, Web({"/x": page}, host).client, listeners)
         yield listeners[0].socket.getsockname()
         nursery.cancel_scope.cancel()
 

@@ -129,7 +129,7 @@ class Metrics:
             heard[kind] = at
         told = getattr(events[-1], "timestamp", None)
         if told is not None and told > self._newest.get(exchange, 0):  # an older one was asked for, and is no measure
-            self._newest[exchange] = min(told, at)  # an impossible one must not stand for ever
+            self._newest[exchange] = min(at, told)  # an impossible one must not stand for ever
             self.lags[exchange] = events[-1].received - told
 
     def wrote(self, events: Sequence[Event], written: Counts, at: Nanos) -> None:
