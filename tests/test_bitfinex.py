@@ -275,7 +275,7 @@ def test_changes_without_their_checksum_do_not_pile_up() -> None:
 
 def test_what_is_missing_is_asked_for_with_both_ends() -> None:
     """By whole milliseconds, since trades share one."""
-    hole = Hole("tDOGE:USD", None, None, 1_772_445_600_123_000_000, 1_772_445_601_456_000_001)
+    hole = Hole("DOGE/USD", "tDOGE:USD", None, None, 1_772_445_600_123_000_000, 1_772_445_601_456_000_001)
 
     fetch = Adapter(Feed()).missing(hole)
 

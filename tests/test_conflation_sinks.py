@@ -83,8 +83,8 @@ class Producer:
 
 @asynccontextmanager
 async def storing_in(outcome: Outcome, *shelves: Shelf, drain: float = 1.0) -> AsyncIterator[Producer]:
-    """A run's writers with these sinks, the first in the place of the database, and flows of 100 events."""
-    buffers = Buffers(channel=100, commit_rows=10, commit_delay=0.0)
+    """A run's writers with these sinks, the first in the place of the database, flows of 100 events, and no spools."""
+    buffers = Buffers(channel=100, commit_rows=10, commit_delay=0.0, spool=0)
     settings = Settings(run=evolve(Run(), drain_timeout=drain), buffers=buffers)
     stores: dict[str, Sink] = {f"shelf:{number}": shelf for number, shelf in enumerate(shelves)}
     async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES) as producing:

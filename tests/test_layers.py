@@ -41,7 +41,10 @@ ROOMS = {
     "ssl": {"transport"},
     "sqlite3": {"store"},
     "pandas": {"views", "store"},
-    "pyarrow": {"views.parquet"},
+    "pyarrow": {"store.arrow", "sinks._partition", "sinks.parquet", "views.parquet"},
+    "redis": {"sinks.redis"},
+    "confluent_kafka": {"sinks.kafka"},
+    "fcntl": {"sinks._journal"},
     "matplotlib": {"views.picture"},
     "asyncio": set(),
     "threading": {"pipeline.signals"},
@@ -49,7 +52,7 @@ ROOMS = {
 }
 """Library → the only places that import it."""
 NOT_IN_ADAPTERS = {"time", "random", "secrets", "logging", "structlog", "os", "pathlib"}
-HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib", "httpx", "trio_websocket"}
+HEAVY = {"pandas", "numpy", "pyarrow", "redis", "confluent_kafka", "matplotlib", "httpx", "trio_websocket"}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

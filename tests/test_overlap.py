@@ -315,7 +315,7 @@ async def history(name: str, urls: Urls, since: Nanos, until: Nanos) -> set[str]
     kind = load(name)
     native = kind.native("BTC/USDT")
     adapter = kind(Feed([Subscription("BTC/USDT", Channel.TRADES, native)]))
-    fetch = adapter.missing(Hole(native, None, None, since, until))
+    fetch = adapter.missing(Hole("BTC/USDT", native, None, None, since, until))
     assert fetch is not None
     body = await trio.to_thread.run_sync(lambda: urlopen(urls.rest + fetch.path).read())
     return {

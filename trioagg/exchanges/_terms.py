@@ -166,11 +166,12 @@ class Hole:
     """Trades of one market that are missing: what REST is to be asked for.
 
     Attributes:
-        native: the market, in the exchange's spelling.
+        symbol, native: the market, in our spelling and in the exchange's, which may have two of one spelling.
         first, last: the ids, inclusive; None where the exchange does not count them.
         since, until: the exchange's times of the trades on both sides of it, nanoseconds UTC; others may share them.
     """
 
+    symbol: str
     native: str
     first: int | None
     last: int | None

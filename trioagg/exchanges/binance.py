@@ -41,8 +41,9 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _binance as wire
 from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import asked, candle
+from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._records import asked, candle, parted, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Side, Ticker, Trade
 
 LIFETIME = 23 * 3600 + 50 * 60.0  # the exchange closes a connection after 24 h
@@ -103,7 +104,7 @@ class Adapter(Exchange):
             "depthUpdate": self._on_depth,
             "kline": self._on_kline,
             "serverShutdown": self._on_shutdown,
-            **dict.fromkeys(UNUSED, self._unused),
+            **dict.fromkeys(UNUSED, unused),
         }
 
     @classmethod
@@ -120,10 +121,7 @@ class Adapter(Exchange):
 
     @classmethod
     def unified(cls, native: str) -> str:
-        for asset in QUOTES:
-            if native.endswith(asset) and native != asset:
-                return f"{native.removesuffix(asset)}/{asset}"
-        return native
+        return "/".join(parted(native, QUOTES) or [native])
 
     def polls(self) -> Iterable[Fetch]:
         if natives := self.natives(Channel.TICKER):
@@ -185,7 +183,7 @@ class Adapter(Exchange):
         kind = kind.partition("@")[0] if kind not in ("", "arr") else whose.removeprefix("!")
         route = self._kind("kline" if kind.startswith("kline_") else kind)
         uninvited = self._streams and stream not in self._streams and not whose.startswith("!")
-        self._routes[stream] = self._unused if uninvited else route
+        self._routes[stream] = unused if uninvited else route
         return self._routes[stream]
 
     def _kind(self, kind: str) -> Route:
@@ -242,9 +240,6 @@ class Adapter(Exchange):
 
     def _on_shutdown(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
         return (Retire("the exchange announced its shutdown"),)
-
-    def _unused(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _rest_day(self, day: wire.RestDay, at: Nanos) -> Ticker:
         quantities(day.bidPrice, day.bidQty, day.askPrice, day.askQty, day.lastPrice, day.volume)

@@ -9,7 +9,7 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TypeVar, cast
 
@@ -42,6 +42,10 @@ Kept = Continuity | Stretches
 """What is known of a market: where its trades are counted, and where they are not."""
 
 UNPROVABLE = "{}, unprovable"
+KILLED = "killed"
+"""The cause where the process that stored what came before was ended without a word."""
+DISCONNECTED = "disconnected"
+"""The cause where a connection of the exchange was down meanwhile."""
 
 N = TypeVar("N", bound=Note)
 
@@ -54,12 +58,14 @@ class Known:
         lowest, highest: the ids at both ends of those that are numbered; None where there are none.
         gaps: those that are not filled yet.
         newest: the time and id of the newest; None where there is none.
+        killed: whether a connection of the exchange was open when an earlier process ended.
     """
 
     lowest: int | None
     highest: int | None
     gaps: Sequence[Gap]
     newest: Newest | None = None
+    killed: bool = False
 
 
 Ask = Callable[[str, str], Known]
@@ -81,6 +87,25 @@ class Entries:
     clocks: Sequence[ClockCheck] = ()
 
 
+@frozen
+class Memory:
+    """What a ledger remembers between two batches.
+
+    Attributes:
+        markets: what is known of each.
+        fresh: of which of them that is sure, since nobody else wrote.
+        pending: why trades may be missing before the next new one, where something special happened since the last.
+        alive: the connections that are open, as (exchange, connection, opened).
+        consulted: exchange → the arrival of the last answer to a question for trades.
+    """
+
+    markets: Mapping[Market, Kept] = field(factory=dict)
+    fresh: Collection[Market] = frozenset()
+    pending: Mapping[Market, str] = field(factory=dict)
+    alive: Collection[tuple[str, str, Nanos]] = frozenset()
+    consulted: Mapping[str, Nanos] = field(factory=dict)
+
+
 @define(eq=False)
 class Ledger:
     """Watches what one store is given.
@@ -89,33 +114,27 @@ class Ledger:
         counts: tells whether an exchange counts its trades up by one.
         cause: why a trade may be missing of a market that was there before in this run.
         first_cause: the same between what is stored from earlier and what comes first.
+        memory: what is known by now.
     """
 
     counts: Callable[[str], bool]
     cause: str
     first_cause: str
-    _markets: Mapping[Market, Kept] = field(factory=dict, init=False)
-    _fresh: Collection[Market] = field(factory=frozenset, init=False)
-    _consulted: Mapping[str, Nanos] = field(factory=dict, init=False)
+    memory: Memory = field(factory=Memory, init=False)
 
     def draft(self, batch: Sequence[Record]) -> Draft:
         """What a batch will change."""
-        return Draft(self, batch, self._markets, self._fresh, self._consulted)
-
-    @property
-    def remembered(self) -> tuple[Mapping[Market, Kept], Collection[Market], Mapping[str, Nanos]]:
-        """What is known of the markets, of which of them that is sure, and the arrivals of the last answers."""
-        return self._markets, self._fresh, self._consulted
+        return Draft(self, batch, self.memory)
 
     def keep(self, draft: Draft) -> bool:
         """Believe a draft, now that it is durable; whether it told of gaps, or met a market that may have some."""
-        met = draft.markets.keys() - self._markets.keys()
-        self._markets, self._fresh, self._consulted = draft.markets, draft.fresh, draft.consulted
+        met = draft.memory.markets.keys() - self.memory.markets.keys()
+        self.memory = draft.memory
         return bool(draft.told or met)
 
     def unfilled(self, exchange: str) -> list[Gap]:
         """The gaps of an exchange that lack something, of the markets that this run has met."""
-        return [gap for (name, _), market in self._markets.items() if name == exchange for gap in market.open]
+        return [gap for (name, _), market in self.memory.markets.items() if name == exchange for gap in market.open]
 
 
 @define(eq=False, slots=False)
@@ -123,17 +142,13 @@ class Draft:
     """What one batch changes.
 
     Attributes:
-        markets: what is known once it is stored.
-        fresh: of which of them that is sure, since nobody else wrote.
-        consulted: exchange → the arrival of the last answer to a question for trades.
+        memory: what is known once it is stored.
         told: the gaps that it opened, filled or changed.
     """
 
     ledger: Ledger
     batch: Sequence[Record]
-    markets: Mapping[Market, Kept]
-    fresh: Collection[Market]
-    consulted: Mapping[str, Nanos]
+    memory: Memory
     told: Sequence[Gap] = ()
 
     def entries(self, ask: Ask, *, stale: bool) -> Entries:
@@ -143,18 +158,17 @@ class Draft:
             ask: the store, as it is in this transaction.
             stale: whether another writer has written since the last draft.
         """
-        met, sure, consulted = self.ledger.remembered
-        book = _Book(self.ledger, dict(met), set() if stale else set(sure), ask, dict(consulted))
-        numbered, others = self._sorted()
-        for market, ids in numbered.items():
-            now, at = book.counted(market), self._latest
-            begun = market not in met
-            book.tell(now.see(ids[:1], at, self.ledger.first_cause) if begun else [])
-            book.tell(now.see(ids, at, self.ledger.cause))
-        for record in others:
-            book.take(record)
-        self.markets, self.fresh, self.consulted = book.markets, book.fresh, book.consulted
-        self.told = list(book.told.values())
+        book = _Book.of(self.ledger, ask, stale=stale)
+        for piece in self._pieces():
+            if isinstance(piece, Session):
+                book.meet(piece)
+                continue
+            numbered, others = self._sorted(piece)
+            for market, ids in numbered.items():
+                book.tell(book.see(market, ids, self._latest))
+            for record in others:
+                book.take(record)
+        self.memory, self.told = book.memory, list(book.told.values())
         return Entries(self.told, self._of(Loss), self._of(Session), self._of(ClockCheck))
 
     @cached_property
@@ -169,11 +183,21 @@ class Draft:
     def _of(self, kind: type[N]) -> list[N]:
         return [record for record in self.batch if isinstance(record, kind)] if kind in self._kinds else []
 
-    def _sorted(self) -> tuple[dict[Market, list[int]], list[Trade | Note]]:
+    def _pieces(self) -> Iterator[Sequence[Record] | Session]:
+        """The batch in its order: what a connection's beginning or end comes between is told apart by it."""
+        start = 0
+        for place, record in enumerate(self.batch) if Session in self._kinds else ():
+            if isinstance(record, Session):
+                yield self.batch[start:place]
+                yield record
+                start = place + 1
+        yield self.batch[start:]
+
+    def _sorted(self, piece: Sequence[Record]) -> tuple[dict[Market, list[int]], list[Trade | Note]]:
         """The trade ids of markets whose exchange counts them up by one; the other trades and the notes in order."""
         markets: dict[Market, list[int]] = {}
         others: list[Trade | Note] = []
-        for record in self.batch:
+        for record in piece:
             if type(record) is Trade:
                 if not self.ledger.counts(record.exchange):
                     others.append(record)
@@ -189,12 +213,55 @@ class _Book:
     """What is known of the markets while one batch is reckoned: copies, so that a failed offer changes nothing."""
 
     ledger: Ledger
+    ask: Ask
     markets: dict[Market, Kept]
     fresh: set[Market]
-    ask: Ask
+    pending: dict[Market, str]
+    alive: set[tuple[str, str, Nanos]]
     consulted: dict[str, Nanos]
     told: dict[tuple[Market, int], Gap] = field(factory=dict)
     _copied: set[Market] = field(factory=set)
+
+    @classmethod
+    def of(cls, ledger: Ledger, ask: Ask, *, stale: bool) -> _Book:
+        known = ledger.memory
+        return cls(
+            ledger,
+            ask,
+            dict(known.markets),
+            set() if stale else set(known.fresh),
+            pending=dict(known.pending),
+            alive=set(known.alive),
+            consulted=dict(known.consulted),
+        )
+
+    @property
+    def memory(self) -> Memory:
+        return Memory(self.markets, self.fresh, self.pending, self.alive, self.consulted)
+
+    def meet(self, session: Session) -> None:
+        """A connection began or ended; its end tears the markets of its exchange, unless the next one is there."""
+        link = (session.exchange, session.connection, session.opened)
+        if session.closed is None:
+            self.alive.add(link)
+            return
+        self.alive.discard(link)
+        if not any(other[:2] == link[:2] for other in self.alive):
+            for market in self.markets:
+                if market[0] == session.exchange:
+                    self.pending.setdefault(market, DISCONNECTED)
+
+    def see(self, market: Market, ids: Sequence[int], at: Nanos) -> list[Gap]:
+        """Take ids in the order in which they came; up to the first new one the pending cause holds."""
+        now = self.counted(market)
+        if market not in self.pending:
+            return now.see(ids, at, self.ledger.cause)
+        new = next((place for place, number in enumerate(ids, 1) if now.highest is None or number > now.highest), 0)
+        before = ids[: new or len(ids)]
+        gaps = now.see(before, at, self.pending[market])
+        if new:
+            del self.pending[market]
+        return gaps + now.see(ids[len(before) :], at, self.ledger.cause)
 
     def tell(self, gaps: Sequence[Gap]) -> None:
         """Remember what was opened or changed."""
@@ -225,7 +292,8 @@ class _Book:
     def _carried(self, markets: Iterable[Market]) -> None:
         for market in markets:
             if market not in self.markets:
-                self._uncounted(market).end(UNPROVABLE.format(self.ledger.first_cause))
+                stretches = self._uncounted(market)
+                stretches.end(UNPROVABLE.format(self.pending.pop(market)))
 
     def counted(self, market: Market) -> Continuity:
         """What is known of a market whose exchange counts its trades."""
@@ -248,6 +316,9 @@ class _Book:
     def _asked(self, market: Market) -> Kept:
         """What the store tells of it now; where connections stand is remembered by this run alone."""
         known = self.ask(*market)
+        if market not in self.markets:
+            killed = known.killed and any(link[0] == market[0] for link in self.alive)
+            self.pending[market] = KILLED if killed else self.ledger.first_cause
         if self.ledger.counts(market[0]):
             numbered = [gap for gap in known.gaps if gap.between is None]
             return Continuity(*market, Channel.TRADES, known.lowest, known.highest, numbered)

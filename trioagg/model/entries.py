@@ -138,8 +138,8 @@ class Session:
     Attributes:
         connection: which of the exchange's connections, ``ws-1``.
         subscriptions: how many it carries.
-        opened, closed: our time, nanoseconds UTC; ``closed`` is None while it lives.
-        reason: why it ended; empty while it lives.
+        opened, closed: our time, nanoseconds UTC; ``closed`` is None while it lives, or where nobody knows.
+        reason: why it ended; empty while it lives, ``killed`` where its process ended without a word.
     """
 
     exchange: str

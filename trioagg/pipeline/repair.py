@@ -76,7 +76,8 @@ class Repair:
     def _next(self) -> tuple[str, Run] | None:
         """What is to be asked for now: the newest part of a gap, and older ones that lie close below it."""
         now = self.stamps.take()
-        gaps = [gap for gap in self.holes.of(self.adapter.name) if now - gap.detected >= GRACE * SECOND]
+        # A gap of the future was noticed before the clock was set back, so it is no young one.
+        gaps = [gap for gap in self.holes.of(self.adapter.name) if not 0 <= now - gap.detected < GRACE * SECOND]
         choose = self._newest if counts(self.adapter.name) else self._stretch
         for symbol in dict.fromkeys(gap.symbol for gap in gaps if gap.symbol in self._wanted):
             if run := choose(symbol, [gap for gap in gaps if gap.symbol == symbol]):
@@ -134,7 +135,7 @@ class Repair:
         """
         wanted = self._wanted[symbol]
         adapter = self.adapter(evolve(self.feed, subscriptions=[wanted]))
-        if (fetch := adapter.missing(_hole(wanted.native, want))) is None:
+        if (fetch := adapter.missing(_hole(wanted, want))) is None:
             self._forgo(symbol, [want.whole])
             return None
         answer = await self._ask(adapter, fetch, symbol)
@@ -174,6 +175,6 @@ class Repair:
         self.intake.note([Forgone(self.adapter.name, symbol, first, last, at) for first, last in ids])
 
 
-def _hole(native: str, want: Want | Stretch) -> Hole:
+def _hole(market: Subscription, want: Want | Stretch) -> Hole:
     first, last = (want.first, want.last) if isinstance(want, Want) else (None, None)
-    return Hole(native, first, last, want.since, want.until)
+    return Hole(market.symbol, market.native, first, last, want.since, want.until)

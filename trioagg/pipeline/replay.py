@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -14,12 +14,13 @@ import trio
 from attrs import define, evolve, field, frozen
 
 from trioagg import exchanges
-from trioagg.errors import RateLimited
+from trioagg.errors import RateLimited, SinkError, StoreError
 from trioagg.exchanges import GARBLED, BookPlan, Exchange, Feed, Fetch
 from trioagg.model import CHANNELS, Channel, Event, Instrument, Loss, Quarantined
 from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.signals import stopping
+from trioagg.pipeline.spool import public
 from trioagg.pipeline.storing import Causes, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings
@@ -75,7 +76,7 @@ async def replay(files: Sequence[Path], settings: Settings, *, choice: Choice, p
                     player = Player(producing.intake, choice, outcome, settings.book.plan)
                     with stop.receiving:
                         await _play(files, player, progress)
-                await _describe(player, Path(settings.run.database), stores.values())
+                await _describe(player, Path(settings.run.database), stores)
         account(outcome, Path(settings.run.database))
     if stop.receiving.cancelled_caught:
         outcome.failures.append("stopped before the end of the captures")
@@ -91,13 +92,19 @@ async def _play(files: Sequence[Path], player: Player, progress: Progress) -> No
                 await player.intake.room()
 
 
-async def _describe(player: Player, path: Path, stores: Iterable[Sink]) -> None:
-    """Keep what the captures' instrument lists told of the markets that are stored."""
+async def _describe(player: Player, path: Path, stores: Mapping[str, Sink]) -> None:
+    """Keep what the captures' instrument lists told of the markets that are stored; the database comes first."""
     with database(path) as db:
         there = {(row["exchange"], row["symbol"]) for row in rows(db, "instruments", limit=sys.maxsize)}
     told = [item for item in player.listed() if (item.exchange, item.symbol) in there]
-    for store in stores:
-        await store.describe(told)
+    (_, first), *others = stores.items()
+    await first.describe(told)
+    for url, other in others:
+        try:
+            await other.describe(told)
+        except (SinkError, StoreError) as error:
+            log.error("instruments were not kept", sink=public(url), reason=str(error))
+            player.outcome.failures.append(f"instruments were not stored: {error}")
 
 
 def _next(lines: Iterable[Captured | Torn]) -> list[Captured | Torn]:

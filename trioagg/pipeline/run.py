@@ -5,8 +5,9 @@
     signals                       first: the feeds end; second: everything ends
     └── root
         ├── simulator             with --simulated only: the far end, in the same process
+        ├── space                 looks whether the disk fills up
         ├── display
-    ├── monitor               with --serve only: metrics, health and status over HTTP
+        ├── monitor               with --serve only: metrics, health and status over HTTP
         └── writers               one task per sink, and the recorder
             └── feeds             one task per exchange; each holds its pollers and its streams under supervisors
 
@@ -17,12 +18,15 @@ store what is in them and return; then nothing is left that the root waits for.
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
-from trioagg.model import STATES
+from trioagg.model import STATES, Instrument, Nanos
 from trioagg.monitor.web import Address, listening
 from trioagg.pipeline.account import account
 from trioagg.pipeline.display import Display
@@ -30,11 +34,14 @@ from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
 from trioagg.pipeline.monitoring import Monitor
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.simulated import simulated
-from trioagg.pipeline.storing import Causes, open_sinks, storing
+from trioagg.pipeline.space import Space
+from trioagg.pipeline.storing import Causes, Describe, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
-from trioagg.settings import Settings
+from trioagg.settings import Buffers, Settings
 from trioagg.transport.clock import Stamps
 from trioagg.transport.http import open_http
+
+log = structlog.get_logger(__name__)
 
 CAUSES = Causes(before="not running", within="not received")
 
@@ -50,6 +57,7 @@ class Job:
         record: the folder for raw captures.
         display: print summaries.
         serve: where to tell of it to monitors, host and port; None: nowhere.
+        now: tells the time, nanoseconds UTC.
     """
 
     settings: Settings
@@ -58,6 +66,7 @@ class Job:
     record: Path | None = None
     display: bool = False
     serve: Address | None = None
+    now: Callable[[], Nanos] = time.time_ns
 
 
 async def run(job: Job) -> Outcome:
@@ -85,6 +94,7 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
     ):
         settings = await simulated(root, job.settings) if job.simulated else job.settings
         display = Display(Path(run.database), run.exchanges, run.symbols)
+        root.start_soon(Space(Path(run.database), run.min_free_disk).watch)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
         monitor = Monitor(settings, outcome.tally) if job.serve else None
@@ -94,10 +104,26 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
                 monitor.attach(producing.intake)
                 root.start_soon(monitor.serve, job.serve[0], listeners)
             with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
-                place = Place(http, Stamps(), Roll(len(run.exchanges)), producing)
+                telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
+                place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)
                 async with trio.open_nursery() as feeds:
                     for name in run.exchanges:
                         feeds.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)
         if job.display:
             await display.draw()
         root.cancel_scope.cancel()
+
+
+def _telling(describe: Describe, buffers: Buffers) -> Describe:
+    """``describe``, and the first time, when the symbols have proved good, what a crash can lose from now on.
+
+    That is what is not committed yet: what the time between two transactions brings, and no more than may wait at all.
+    """
+    window = [{"milliseconds": round(buffers.commit_delay * 1000), "rows": buffers.channel + buffers.commit_rows}]
+
+    async def tell(instruments: Sequence[Instrument]) -> None:
+        if window:
+            log.info("a crash loses at most", **window.pop())
+        await describe(instruments)
+
+    return tell

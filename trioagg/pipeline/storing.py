@@ -13,15 +13,20 @@ from trioagg import sinks
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
 from trioagg.model import Book, Instrument, Quote, Record, Ticker
-from trioagg.pipeline.flow import Conflation, Inlet, flow
+from trioagg.pipeline.flow import Conflation, Inlet, Outlet, flow
 from trioagg.pipeline.holes import Holes
 from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.patient import PatientWriter
 from trioagg.pipeline.record import record
-from trioagg.pipeline.tally import Outcome, Tally
+from trioagg.pipeline.spool import MEGABYTE, Spool, folder_of, public
+from trioagg.pipeline.tally import Outcome, SinkTally, Tally
 from trioagg.pipeline.write import Writer
-from trioagg.settings import Run, Settings
+from trioagg.settings import Buffers, Run, Settings
 from trioagg.sinks import Sink, sqlite
 from trioagg.transport.capture import Captured
+
+Describe = Callable[[Sequence[Instrument]], Awaitable[None]]
+"""Keeps in the database what is known of instruments."""
 
 
 @frozen
@@ -35,7 +40,7 @@ class Producing:
     """
 
     intake: Intake
-    describe: Callable[[Sequence[Instrument]], Awaitable[None]]
+    describe: Describe
     holes: Holes
 
 
@@ -84,20 +89,30 @@ async def storing(
         newest: kinds of events of which a sink that is late is told the newest of each market, each sink by itself.
         folder: for raw captures, if they are wanted.
     """
-    database, *others = stores
-    outcome.beside = {url: Tally() for url in others}
-    tallies = {database: outcome.tally, **outcome.beside}
-    ledgers = {url: Ledger(counts, cause=causes.within, first_cause=causes.before) for url in stores}
-    holes = Holes(ledgers[database], stores[database].around)
-    producers = trio.CancelScope()
-    inlets: list[Inlet[Record]] = []
-    writers: list[Writer] = []
-    for url, store in stores.items():
-        conflation = Conflation(newest, _market, tallies[url].conflate)
-        inlet, outlet = flow(url, settings.buffers.channel, conflation)
-        ends, tells = (producers.cancel, holes.tell) if url == database else (_nothing, _nothing)
+    (name, database), *others = stores.items()
+    buffers, ledger, producers = settings.buffers, _ledger(causes), trio.CancelScope()
+    holes = Holes(ledger, database.around)
+    inlet, outlet = _flow(name, buffers, newest, outcome.tally)
+    inlets, dead = [inlet], producers.cancel
+    writers = [Writer(outlet, database, ledger, outcome.tally, buffers, dead=dead, noticed=holes.tell)]
+    for url, sink in others:
+        tally = outcome.beside[public(url)] = SinkTally()
+        inlet, outlet = _flow(public(url), buffers, newest, tally)
         inlets.append(inlet)
-        writers.append(Writer(outlet, store, ledgers[url], tallies[url], settings.buffers, dead=ends, noticed=tells))
+        spool = Spool(folder_of(Path(settings.run.database), url), round(buffers.spool * MEGABYTE))
+        writers.append(
+            PatientWriter(
+                outlet=outlet,
+                sink=sink,
+                ledger=_ledger(causes),
+                tally=tally,
+                buffers=buffers,
+                dead=_nothing,
+                noticed=_nothing,
+                spool=spool,
+                earlier=_ledger(causes),
+            )
+        )
     with _settled(outcome, writers):
         async with trio.open_nursery() as nursery:
             for writer in writers:
@@ -105,7 +120,7 @@ async def storing(
             captures = _recording(nursery, folder, settings.buffers.channel, outcome.failures) if folder else None
             intake = Intake(outcome.tally, inlets, captures)
             with producers:
-                yield Producing(intake, stores[database].describe, holes)
+                yield Producing(intake, database.describe, holes)
             intake.close()
             outcome.drift = intake.drift.frames
             nursery.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
@@ -121,6 +136,14 @@ def _settled(outcome: Outcome, writers: Iterable[Writer]) -> Iterator[None]:
             writer.lose()
         for tally in outcome.beside.values():
             tally.received = outcome.tally.received
+
+
+def _ledger(causes: Causes) -> Ledger:
+    return Ledger(counts, cause=causes.within, first_cause=causes.before)
+
+
+def _flow(name: str, buffers: Buffers, newest: frozenset[type], tally: Tally) -> tuple[Inlet[Record], Outlet[Record]]:
+    return flow(name, buffers.channel, Conflation(newest, _market, tally.conflate))
 
 
 def _market(event: Ticker | Book | Quote) -> tuple[type, str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import asdict, define, field
 
+from trioagg.settings import bare
+
 
 @define
 class Tally:
@@ -35,24 +37,37 @@ class Tally:
 
 
 @define
+class SinkTally(Tally):
+    """The account of a sink beside the database: what waits in its spool counts too, so that it adds up.
+
+    Attributes:
+        spooled: events that this run put into the spool and that wait there for the next run.
+        belated: events of earlier runs that this one delivered; not among those received.
+    """
+
+    spooled: int = 0
+    belated: int = 0
+
+
+@define
 class Outcome:
     """How a run or a replay ended.
 
     Attributes:
         tally: the account of the database.
-        beside: the accounts of further sinks, by URL; each adds up by itself.
+        beside: the accounts of further sinks, by URL without its secrets; each adds up by itself.
         failures: what failed, a line each.
         drift: frames looked at that held fields which nobody knows.
     """
 
     tally: Tally = field(factory=Tally)
-    beside: dict[str, Tally] = field(factory=dict)
+    beside: dict[str, SinkTally] = field(factory=dict)
     failures: list[str] = field(factory=list)
     drift: int = 0
 
     @property
     def problems(self) -> list[str]:
         """What failed or was lost, a line each; empty when everything received is stored or accounted for."""
-        tallies = {"the database": self.tally, **self.beside}
-        lost = [f"{tally.lost} events were not stored in {where}" for where, tally in tallies.items() if tally.lost]
+        tallies = [("the database", self.tally), *((bare(url), tally) for url, tally in self.beside.items())]
+        lost = [f"{tally.lost} events were not stored in {where}" for where, tally in tallies if tally.lost]
         return [*self.failures, *lost]

@@ -94,9 +94,8 @@ class Probe:
 
     def _hole(self, subscription: Subscription, last: Trade) -> Hole:
         since: Nanos = last.timestamp or last.received
-        if counts(self.adapter.name) and isinstance(last.trade_id, int):
-            return Hole(subscription.native, last.trade_id + 1, last.trade_id + 1, since, self.stamps.take())
-        return Hole(subscription.native, None, None, since, self.stamps.take())
+        following = last.trade_id + 1 if counts(self.adapter.name) and isinstance(last.trade_id, int) else None
+        return Hole(subscription.symbol, subscription.native, following, following, since, self.stamps.take())
 
 
 @define(eq=False)

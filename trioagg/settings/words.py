@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -66,12 +67,18 @@ def _each(parse: Parse, word: str) -> Any:
     try:
         return parse(word)
     except ValueError as error:
-        raise BadWord(word, str(error)) from None
+        raise BadWord(bare(word), str(error)) from None
 
 
-def optional_many(parse: Parse) -> Parse:
-    """A list that may be empty."""
-    return lambda text: many(parse)(text) if text.strip(" ,") else ()
+def addresses(text: str) -> tuple[str, ...]:
+    """URLs, separated by commas; a comma within one does not end it, since a URL begins with a scheme."""
+    found = dict.fromkeys(re.split(r"[\s,]*,\s*(?=\w+://)", text.strip(" ,")))
+    return tuple(_each(word, one) for one in found if one)
+
+
+def bare(url: str) -> str:
+    """A URL as it may be told to anybody: without name and password, and without its query."""
+    return re.sub(r"//.*@", "//", url, flags=re.DOTALL).partition("?")[0]
 
 
 def number(kind: type[int | float], *, least: float, most: float = math.inf) -> Parse:

@@ -31,7 +31,9 @@ from trioagg.model import (
 Market = tuple[str, str]
 """(exchange, symbol)."""
 
-Ids = Mapping[Market, int]
+Ids = Mapping[Market, object]
+"""What stands for a market in its rows."""
+
 Cells = tuple[object, ...]
 Instant = Cells
 """(instrument, received)."""

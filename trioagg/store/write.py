@@ -35,7 +35,7 @@ from trioagg.store.cells import (
 )
 from trioagg.store.kinds import KINDS, Kind, parted
 from trioagg.store.opening import Database, transaction, writable
-from trioagg.store.trouble import writing
+from trioagg.store.trouble import reading, writing
 
 REMEMBERED = 4_096
 """How many instants of a kind are kept in mind, to number the events of one; those of one read follow each other."""
@@ -76,6 +76,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 KEEP_SESSION = """
 INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (exchange, connection, opened) DO UPDATE SET closed = excluded.closed, reason = excluded.reason
+"""
+UNFINISHED = "SELECT DISTINCT exchange FROM session WHERE closed IS NULL AND reason = ''"
+LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
+END_UNFINISHED = """
+UPDATE session SET reason = 'killed' WHERE exchange = ? AND id <= ? AND closed IS NULL AND reason = ''
 """
 KEEP_CLOCK = """
 INSERT INTO clock (exchange, "offset", uncertainty, lag, received) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
@@ -144,6 +149,9 @@ class Writer:
         self._version = -1
         self._ids: dict[Market, int] = {}
         self._moments: dict[Kind, Moments] = {kind: {} for kind in KINDS.values()}
+        with reading(db.path):
+            self._unfinished = {exchange for (exchange,) in db.execute(UNFINISHED)}
+            self._earlier: int = db.execute(LAST_SESSION).fetchone()[0]
 
     @classmethod
     def open(cls, path: Path | str, patience: float = 1.0) -> Writer:
@@ -241,7 +249,7 @@ class Writer:
         lowest, highest = (edge and edge[0] for edge in edges)
         newest = [self._db.execute(query, found).fetchone() for query in (NEWEST_NUMBERED, NEWEST_NAMED)]
         told = max(filter(None, newest), key=itemgetter(0), default=None)
-        return Known(lowest, highest, gaps_of(exchange, symbol, parts), told)
+        return Known(lowest, highest, gaps_of(exchange, symbol, parts), told, killed=exchange in self._unfinished)
 
     def _stale(self) -> bool:
         """Whether another connection has written since the last time that this was asked."""
@@ -270,6 +278,8 @@ class Writer:
         keys = [*(gap_key(gap, ids) for gap in entries.gaps), *(row[:3] for row in losses)]
         self._db.executemany(FORGET_GAP, keys)
         self._db.executemany(INSERT_PART, [*(row for gap in entries.gaps for row in part_rows(gap, ids)), *losses])
+        begun = {(session.exchange, self._earlier) for session in entries.sessions if session.closed is None}
+        self._db.executemany(END_UNFINISHED, begun)
         self._db.executemany(KEEP_SESSION, map(session_row, entries.sessions))
         self._db.executemany(KEEP_CLOCK, map(CLOCK, entries.clocks))
 

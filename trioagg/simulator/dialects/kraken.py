@@ -26,6 +26,7 @@ from trioagg.simulator.dialects._kit import (
     TopicSession,
     books,
     candles,
+    daily,
     iso,
     last_tick,
     number,
@@ -126,7 +127,7 @@ class Dialect(DeskDialect):
         return self.symbols[plainly]
 
     def _day(self, symbol: str) -> dict[str, Any]:
-        span, today = self.source.span(symbol, self.now - DAY, self.now), self.now // DAY * DAY
+        span, today = daily(self.source, symbol, self.now), self.now // DAY * DAY
         _, _, bid, bids, ask, asks = self.source.quote(symbol, self.now)
         so_far = self.source.span(symbol, today, self.now)
         return {
@@ -283,7 +284,7 @@ class KrakenSession(TopicSession):
 
     def _ticker(self, symbol: str, quote: Quote) -> dict[str, Any]:
         _, at, bid, bids, ask, asks = quote
-        span = self._source.span(symbol, at - DAY, at)
+        span = daily(self._source, symbol, at)
         figures = {
             "bid": bid, "bid_qty": bids, "ask": ask, "ask_qty": asks, "last": span.close, "volume": span.volume,
             "vwap": span.close, "low": span.low, "high": span.high, "change": span.close - span.open,
