@@ -127,7 +127,9 @@ async def test_the_counters_are_what_the_database_and_the_account_say(tmp_path: 
             assert found["trioagg_rows_stored_total", channel, name] == rows > 0
             assert state["exchanges"][name]["rows"][channel] == rows
         bad = ask(file, f"SELECT count(*) FROM quarantine WHERE exchange = '{name}'")[0][0]
-        assert found["trioagg_quarantined_total", name] == found["trioagg_messages_total", "unknown", name] == bad
+        assert (
+            found["trioagg_quarantined_total", name] == found.get(("trioagg_messages_total", "unknown", name), 0) == bad
+        )
         opened = ask(file, f"SELECT count(*) - 1 FROM sessions WHERE exchange = '{name}'")[0][0]
         assert found["trioagg_reconnects_total", name] == opened
         assert found["trioagg_gaps_open", name] == state["exchanges"][name]["open_gaps"]
