@@ -26,6 +26,7 @@ from trioagg.store.read import (
     gaps,
     latest,
     open_gaps,
+    open_gaps_of,
     rows,
     summary,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "instrument",
     "latest",
     "open_gaps",
+    "open_gaps_of",
     "renewals",
     "rows",
     "scan",

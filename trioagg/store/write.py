@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -12,7 +13,7 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from trioagg.errors import StoreError
 from trioagg.integrity.ledger import Ask, Entries, Known
@@ -113,15 +114,20 @@ class Counts:
         stored: rows that were added.
         duplicates: events whose row was there already (a later state of a candle among them).
         quarantined: frames that are in quarantine.
+        added: (exchange, kind of event) → rows that were added; empty where a sink does not tell.
     """
 
     stored: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    added: Mapping[tuple[str, type], int] = field(factory=dict, eq=False)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
-            self.stored + other.stored, self.duplicates + other.duplicates, self.quarantined + other.quarantined
+            self.stored + other.stored,
+            self.duplicates + other.duplicates,
+            self.quarantined + other.quarantined,
+            Counter(self.added) + Counter(other.added),
         )
 
 
@@ -185,11 +191,17 @@ class Writer:
             rows = {kind: kind.rows(events, ids) for kind, events in parts.items()}
             for kind in [kind for kind in rows if kind.arriving]:
                 rows[kind], met[kind] = numbered(rows[kind], self._moments[kind], partial(self._arrived, kind))
-            stored = sum(self._added(kind, made) for kind, made in rows.items())
+            owners: dict[object, str] = {ids[market]: market[0] for market in markets}
+            added = {
+                (exchange, kind.record): self._added(kind, some)
+                for kind, made in rows.items()
+                for exchange, some in _owned(made, owners).items()
+            }
             self._db.executemany(INSERT_QUARANTINED, map(quarantine_row, bad))
             self._note(entries, ids)
         self._committed(ids, met)
-        return Counts(stored, len(batch) - len(bad) - stored, len(bad))
+        stored = sum(added.values())
+        return Counts(stored, len(batch) - len(bad) - stored, len(bad), added)
 
     def instruments(self, listed: Sequence[Instrument]) -> None:
         """Keep what is known of instruments, in place of what was known.
@@ -295,6 +307,16 @@ class Writer:
             known.update(moments)
             if len(known) > REMEMBERED:
                 self._moments[kind] = dict(islice(known.items(), REMEMBERED // 2, None))
+
+
+def _owned(rows: list[Cells], owners: Mapping[object, str]) -> dict[str, list[Cells]]:
+    """Rows by exchange, in their order; every kind of row begins with its instrument."""
+    if len(names := set(owners.values())) == 1:
+        return dict.fromkeys(names, rows)
+    parts: dict[str, list[Cells]] = {}
+    for row in rows:
+        parts.setdefault(owners[row[0]], []).append(row)
+    return parts
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
