@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from trioagg.store.audit import Audit, Holdings, examine
 from trioagg.store.bars import Bar, Scale, Series, series
+from trioagg.store.batches import Counts
 from trioagg.store.kinds import COLUMNS, RECORDS
 from trioagg.store.opening import Database
 from trioagg.store.ranges import ALWAYS, Span, scan
@@ -29,7 +30,7 @@ from trioagg.store.read import (
     summary,
 )
 from trioagg.store.seek import Row
-from trioagg.store.write import Counts, Writer
+from trioagg.store.write import Writer
 
 __all__ = [
     "ALWAYS",
