@@ -50,7 +50,8 @@ class Sink(Protocol):
 
 def names() -> list[str]:
     """The kinds of sinks that there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if not name.startswith("_"))
 
 
 def connect(url: str) -> AbstractAsyncContextManager[Sink]:
