@@ -40,6 +40,8 @@ ROOMS = {
     "socket": {"transport", "simulator"},
     "ssl": {"transport"},
     "sqlite3": {"store"},
+    "psycopg": {"sinks.postgresql"},
+    "pymysql": {"sinks.mysql"},
     "pandas": {"views", "store"},
     "pyarrow": {"views.parquet"},
     "matplotlib": {"views.picture"},
@@ -49,7 +51,7 @@ ROOMS = {
 }
 """Library → the only places that import it."""
 NOT_IN_ADAPTERS = {"time", "random", "secrets", "logging", "structlog", "os", "pathlib"}
-HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib", "httpx", "trio_websocket"}
+HEAVY = {"pandas", "numpy", "pyarrow", "matplotlib", "httpx", "trio_websocket", "psycopg", "pymysql"}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -14,16 +14,16 @@ import trio
 from attrs import define, evolve, field, frozen
 
 from trioagg import exchanges
-from trioagg.errors import RateLimited
+from trioagg.errors import RateLimited, SinkError, StoreError
 from trioagg.exchanges import GARBLED, BookPlan, Exchange, Feed, Fetch
 from trioagg.model import CHANNELS, Channel, Event, Instrument, Quarantined
 from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.signals import stopping
-from trioagg.pipeline.storing import Causes, open_sinks, storing
+from trioagg.pipeline.storing import Causes, Stores, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings
-from trioagg.sinks import Sink
+from trioagg.sinks import redacted
 from trioagg.store import database, rows
 from trioagg.transport.capture import Captured, Torn, read
 from trioagg.transport.frames import Frames
@@ -74,7 +74,7 @@ async def replay(files: Sequence[Path], settings: Settings, *, choice: Choice, p
                     player = Player(producing.intake, choice, outcome, settings.book.plan)
                     with stop.receiving:
                         await _play(files, player, progress)
-                await _describe(player, Path(settings.run.database), stores.values())
+                await _describe(player, Path(settings.run.database), stores, outcome)
         account(outcome, Path(settings.run.database))
     if stop.receiving.cancelled_caught:
         outcome.failures.append("stopped before the end of the captures")
@@ -90,13 +90,17 @@ async def _play(files: Sequence[Path], player: Player, progress: Progress) -> No
                 await player.intake.room()
 
 
-async def _describe(player: Player, path: Path, stores: Iterable[Sink]) -> None:
+async def _describe(player: Player, path: Path, stores: Stores, outcome: Outcome) -> None:
     """Keep what the captures' instrument lists told of the markets that are stored."""
     with database(path) as db:
         there = {(row["exchange"], row["symbol"]) for row in rows(db, "instruments", limit=sys.maxsize)}
     told = [item for item in player.listed() if (item.exchange, item.symbol) in there]
-    for store in stores:
-        await store.describe(told)
+    await stores.database.describe(told)
+    for url, sink in stores.beside.items():
+        try:
+            await sink.describe(told)
+        except (SinkError, StoreError) as error:
+            outcome.failures.append(f"instruments were not stored in {redacted(url)}: {error}")
 
 
 def _next(lines: Iterable[Captured | Torn]) -> list[Captured | Torn]:

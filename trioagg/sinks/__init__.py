@@ -1,7 +1,8 @@
 """The sink contract: where events become durable.
 
 A file in this folder is one kind of sink, named as the scheme of its URLs (``sqlite:///path``), and has one async
-context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its file and edits none.
+context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its file and edits none; files that begin
+with ``_`` are what several share. A URL may hold a password: whoever shows one shows ``redacted(url)``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from trioagg.errors import SettingsError
 from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
+from trioagg.sinks._urls import redacted
 from trioagg.store import Counts
+
+__all__ = ["Database", "Sink", "connect", "names", "redacted"]
 
 
 class Sink(Protocol):
@@ -31,19 +35,23 @@ class Sink(Protocol):
         """
         ...
 
-    async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
-        """The times of the nearest stored trades before and after some ids, nanoseconds UTC; None where there is none.
-
-        Raises:
-            SinkError, StoreError: it cannot be told now, or ever.
-        """
-        ...
-
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """Keep what is known of the instruments.
 
         Raises:
             SinkError, StoreError: nothing was written.
+        """
+        ...
+
+
+class Database(Sink, Protocol):
+    """The store that a run is about: what it lacks is asked for, so it must tell where in time that lies."""
+
+    async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
+        """The times of the nearest stored trades before and after some ids, nanoseconds UTC; None where there is none.
+
+        Raises:
+            SinkError, StoreError: it cannot be told now, or ever.
         """
         ...
 
@@ -58,10 +66,11 @@ def connect(url: str) -> AbstractAsyncContextManager[Sink]:
     """A sink by its URL.
 
     Raises:
-        SettingsError: no sink has the URL's scheme.
+        SettingsError: no sink has the URL's scheme, or its driver is not installed.
     """
     scheme = url.partition(":")[0]
     if scheme not in names():
-        raise SettingsError(f"--sink: no sink is named {scheme!r}; known: {', '.join(names())}")
+        strange = redacted(url).partition(":")[0]
+        raise SettingsError(f"--sink: no sink is named {strange!r}; known: {', '.join(names())}")
     opened: AbstractAsyncContextManager[Sink] = importlib.import_module(f"{__name__}.{scheme}").connect(url)
     return opened

@@ -1,6 +1,6 @@
 """Sinks that are database servers: one connection in a worker thread, made anew after any trouble.
 
-A file of a server gives a ``Link``, which speaks by the server's driver; what to say is the same for all and stands here.
+A file of a server gives a ``Link``, which speaks by the server's driver; what to say is the same for all, and is here.
 """
 
 from __future__ import annotations
@@ -305,9 +305,7 @@ class ServerSink:
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """See ``Sink.describe``."""
-        await trio.to_thread.run_sync(
-            self._store.describe, instruments, limiter=self._limiter, abandon_on_cancel=True
-        )
+        await trio.to_thread.run_sync(self._store.describe, instruments, limiter=self._limiter, abandon_on_cancel=True)
 
 
 @asynccontextmanager

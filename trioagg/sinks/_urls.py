@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 
+ESCAPED = "with the signs @ / : , of a password as %40 %2F %3A %2C"
+"""The end of a message about a URL that cannot be read."""
+PLAIN = re.compile(r"(//)?([\w.,-]*|\[[\da-fA-F:.]+\])(:\d*)?(/(?!/)[^?]*)?(\?.*)?")
+"""What follows a scheme, without who logs in."""
 SECRETS = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 def redacted(url: str) -> str:
-    """A URL without who logs in and with what: for logs, errors and accounts."""
+    """A URL without who logs in and with what: for logs, errors and accounts.
+
+    Whatever looks like no host and path, may be a piece of a password with signs in it that belong escaped.
+    """
     scheme, colon, rest = url.partition(":")
-    if not rest.startswith("///"):  # before a host, however badly the password before it is written
-        slashes = rest[: len(rest) - len(rest.lstrip("/"))]
-        rest = slashes + rest.lstrip("/").rpartition("@")[2]
-    return SECRETS.sub(r"\1...", f"{scheme}{colon}{rest}")
+    if not colon:
+        return url.rpartition("@")[2]
+    if rest.startswith("///"):  # a path
+        return SECRETS.sub(r"\1...", url)
+    place = "//" * rest.startswith("//") + rest.rpartition("@")[2].removeprefix("//")
+    return SECRETS.sub(r"\1...", f"{scheme}:{place if PLAIN.fullmatch(place) else '//...'}")

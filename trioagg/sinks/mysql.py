@@ -18,7 +18,7 @@ from attrs import define, field
 from trioagg.errors import SettingsError
 from trioagg.sinks._schema import TABLES, VERSION, VIEWS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
-from trioagg.sinks._urls import redacted
+from trioagg.sinks._urls import ESCAPED, redacted
 from trioagg.store.cells import Cells
 
 try:
@@ -150,24 +150,19 @@ def _server(url: str) -> Server:
 
 
 def _options(url: str) -> dict[str, Any]:
-    try:
-        told = urlsplit(url)
-        database, port, query = unquote(told.path[1:]), told.port or 3306, dict(parse_qsl(told.query))
-        good = bool(database) and "/" not in database and url.count("@") <= 1 and told.username is not None
-    except ValueError:
-        good = False
-    if not url.startswith("mysql://") or not good:
-        raise SettingsError(
-            f"--sink: bad value {redacted(url)!r}: must look like mysql://user:password@host:3306/database,"
-            " with signs like @ and / of a password as %40 and %2F"
-        )
+    told = urlsplit(url) if url.startswith("mysql://") and url.count("@") <= 1 and _sound(url) else None
+    database = unquote(told.path[1:]) if told else ""
+    if not told or not told.username or not database or "/" in database:
+        good = "mysql://user:password@host:3306/database"
+        raise SettingsError(f"--sink: bad value {redacted(url)!r}: must look like {good}, {ESCAPED}")
+    query = dict(parse_qsl(told.query))
     if strange := query.keys() - set(OPTIONS):
         raise SettingsError(f"--sink: {redacted(url)!r} has the unknown {min(strange)!r}; known: {', '.join(OPTIONS)}")
     return {
         **query,
         "host": told.hostname or "localhost",
-        "port": port,
-        "user": unquote(told.username or ""),
+        "port": told.port or 3306,
+        "user": unquote(told.username),
         "password": os.environ.get("MYSQL_PWD", "") if told.password is None else unquote(told.password),
         "database": database,
         "charset": "utf8mb4",
@@ -179,6 +174,13 @@ def _options(url: str) -> dict[str, Any]:
         "read_timeout": SILENT,
         "write_timeout": SILENT,
     }
+
+
+def _sound(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 @asynccontextmanager

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, LiteralString, cast
+from typing import Any
 
 from attrs import define, field
 
 from trioagg.errors import SettingsError
 from trioagg.sinks._schema import EVENTS, VERSION, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
-from trioagg.sinks._urls import redacted
+from trioagg.sinks._urls import ESCAPED, redacted
 from trioagg.store.cells import Cells
 
 try:
@@ -32,7 +32,7 @@ MARK = "CREATE TABLE trioagg (version INTEGER NOT NULL, writes BIGINT NOT NULL)"
 LOCK = "UPDATE trioagg SET writes = writes + 1 RETURNING writes"
 HYPERTABLE = "SELECT create_hypertable(%s, %s, chunk_time_interval => %s, create_default_indexes => false)"
 
-OPENINGS = ("starting up", "shutting down", "not yet accepting", "recovery mode", "too many", "slots are reserved")
+OPENINGS = ("starting up", "shutting down", "accepting connections", "recovery mode", "too many", "slots are reserved")
 """What a refusal to connect says that will pass; the others (a password, a database that is not there) stay."""
 
 
@@ -130,9 +130,9 @@ HYPERTABLES = {
 """Tables whose key holds a time. TimescaleDB wants that, so trades are none: their ids alone tell them apart."""
 
 
-def _sql(text: str) -> LiteralString:
-    """SQL that is made of the schema's names alone, as psycopg wants to be told."""
-    return cast(LiteralString, text)
+def _sql(text: str) -> bytes:
+    """SQL that is not literally in the code: psycopg's types take that as bytes alone."""
+    return text.encode()
 
 
 def _sound(row: Sequence[object]) -> Sequence[object]:
@@ -160,11 +160,9 @@ def _server(url: str) -> Server:
             raise psycopg.ProgrammingError
     except psycopg.Error:
         good = "postgresql://user:password@host:5432/database"
-        raise SettingsError(
-            f"--sink: bad value {shown!r}: must look like {good}, with signs like @ and / of a password as %40 and %2F"
-        ) from None
+        raise SettingsError(f"--sink: bad value {shown!r}: must look like {good}, {ESCAPED}") from None
     options = f"-c lock_timeout={LOCKED}s -c client_min_messages=warning {told.pop('options', '')}"
-    usual = {"connect_timeout": CONNECTING, "application_name": "trioagg", "client_encoding": "UTF8"}
+    usual = {"connect_timeout": str(CONNECTING), "application_name": "trioagg", "client_encoding": "UTF8"}
     whole = make_conninfo("", **{**usual, **told, "options": options})
 
     def opened() -> PostgresLink:

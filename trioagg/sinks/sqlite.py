@@ -35,7 +35,7 @@ class SqliteSink:
         return await trio.to_thread.run_sync(self._writer.write, batch, draft, limiter=self._limiter)
 
     async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
-        """See ``Sink.around``."""
+        """See ``Database.around``."""
         return await trio.to_thread.run_sync(self._writer.around, exchange, symbol, run, limiter=self._limiter)
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
