@@ -142,6 +142,8 @@ class Store:
     def describe(self, instruments: Sequence[Instrument]) -> None:
         """See ``Sink.describe``."""
         told = {(listed.exchange, listed.symbol): instrument_row(listed) for listed in instruments}
+        if not told:
+            return
         with self._speaking(), self.transaction():
             self._renewed(INSTRUMENT, list(told.values()), list(INSTRUMENT.columns)[2:])
 
