@@ -34,8 +34,8 @@ class Server(Protocol):
         """For ``--sink``; through another port, if there is a gate before it."""
         ...
 
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """What a person's SQL tells."""
+    def ask(self, *queries: str) -> list[tuple[Any, ...]]:
+        """What a person's SQL tells, the last of it."""
         ...
 
     def kill(self) -> int:
@@ -51,8 +51,7 @@ def empty(server: Server) -> None:
     """Take every row away, if there are tables."""
     server.kill()
     if server.ask(f"SELECT 1 FROM information_schema.tables WHERE table_schema = '{server.name}'"):
-        for name in TABLES:
-            server.ask(f"DELETE FROM {name}")
+        server.ask(*(f"DELETE FROM {name}" for name in TABLES))
 
 
 @define
@@ -68,11 +67,11 @@ class Postgres:
         place = f"options=-csearch_path%3D{self.name}&application_name={self.name}"
         return f"postgresql://postgres:pa%40ss@{HOST}:{port or self.port}/test?{place}"
 
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """Each in a connection of its own, so that it sees what is committed."""
-        with psycopg.connect(f"postgresql://postgres@{HOST}/test", autocommit=True) as connection:
-            connection.execute(f"SET search_path = {self.name}".encode())
-            cursor = connection.execute(query.encode())
+    def ask(self, *queries: str) -> list[tuple[Any, ...]]:
+        """In a connection of its own, so that it sees what is committed; in one transaction."""
+        with psycopg.connect(f"postgresql://postgres@{HOST}/test") as connection, connection.cursor() as cursor:
+            for query in (f"SET search_path = {self.name}", *queries):
+                cursor.execute(query.encode())
             return cursor.fetchall() if cursor.description else []
 
     def kill(self) -> int:
@@ -97,10 +96,12 @@ class Mariadb:
         """As root, who needs no password here."""
         return f"mysql://root@{HOST}:{port or self.port}/{self.name}"
 
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """Each in a connection of its own, so that it sees what is committed."""
+    def ask(self, *queries: str) -> list[tuple[Any, ...]]:
+        """In a connection of its own, so that it sees what is committed; in one transaction."""
         with closing(maria(self.name)) as connection, connection.cursor() as cursor:
-            cursor.execute(query)
+            for query in queries:
+                cursor.execute(query)
+            connection.commit()
             return list(cursor.fetchall())
 
     def kill(self) -> int:
@@ -119,7 +120,7 @@ class Mariadb:
 def maria(database: str | None = None) -> Any:
     """A connection to the server."""
     mode = "ANSI_QUOTES,STRICT_ALL_TABLES"
-    return pymysql.connect(host=HOST, user="root", database=database, sql_mode=mode, autocommit=True, charset="utf8mb4")
+    return pymysql.connect(host=HOST, user="root", database=database, sql_mode=mode, charset="utf8mb4")
 
 
 def absent(reason: Exception, name: str) -> None:

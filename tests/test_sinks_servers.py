@@ -36,8 +36,11 @@ from trioagg.model import (
     Ticker,
     Trade,
 )
+from trioagg.pipeline.flow import flow
 from trioagg.pipeline.replay import Choice, replay
-from trioagg.settings import Run, Settings
+from trioagg.pipeline.tally import Tally
+from trioagg.pipeline.write import Writer
+from trioagg.settings import Buffers, Run, Settings
 from trioagg.sinks import Sink
 from trioagg.store import COLUMNS, Counts, database, rows
 
@@ -219,6 +222,31 @@ async def test_a_killed_connection_loses_and_doubles_nothing(server: Server, tmp
         assert (await session.write(*batches[2])).stored == 2
     await store(f"sqlite:///{file}", *batches)
     same(server, file)
+
+
+async def test_a_run_of_kills(server: Server, tmp_path: Path) -> None:
+    """Connections that die again and again under a busy writer cost time alone: every row is there, once."""
+    file, batches = tmp_path / "a.db", [[*trades(n, n + 1, n + 3), ticker(str(n))] for n in range(1, 80, 4)]
+    inlet, outlet = flow("test", 1000)
+    for batch in batches:
+        inlet.put(batch)
+    inlet.close()
+    async with sinks.connect(server.url()) as sink:
+        ledger, buffers = Ledger(counts, cause="not received", first_cause="not running"), Buffers(commit_rows=4)
+        writer = Writer(outlet, sink, ledger, Tally(), buffers, dead=failed, noticed=lambda: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(writer.run)
+            for _ in range(5):
+                await trio.sleep(0.03)
+                await trio.to_thread.run_sync(server.kill)
+    assert writer.tally.lost == 0
+    await store(f"sqlite:///{file}", *batches)
+    assert same(server, file)["trades"] == 60
+
+
+def failed() -> None:
+    """A sink that is dead has lost something."""
+    pytest.fail("the sink gave up")
 
 
 async def test_a_server_that_is_away_for_a_while(server: Server, tmp_path: Path) -> None:
