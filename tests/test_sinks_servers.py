@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from attrs import define
+from attrs import define, field
 from servers import Server, gate, ordered, shown
 
 from trioagg import sinks
@@ -189,18 +189,23 @@ async def test_batches_are_cut_as_they_come(server: Server, tmp_path: Path, batc
     same(server, file)
 
 
-@define
-class Between:
+@define(eq=False)
+class Between(Draft):
     """A draft that lets something happen inside the transaction."""
 
-    draft: Draft
-    happen: Callable[[], object]
+    happen: Callable[[], object] = field(kw_only=True)
 
     def entries(self, ask: Ask, *, stale: bool) -> Entries:
-        """As the draft reckons them."""
-        found = self.draft.entries(ask, stale=stale)
+        """As any draft reckons them."""
+        found = super().entries(ask, stale=stale)
         self.happen()
         return found
+
+
+def between(sitting: Sitting, records: Sequence[Record], happen: Callable[[], object]) -> Between:
+    """The draft of a batch."""
+    draft = sitting.ledger.draft(records)
+    return Between(draft.ledger, records, draft.markets, draft.fresh, happen=happen)
 
 
 async def test_a_killed_connection_loses_and_doubles_nothing(server: Server, tmp_path: Path) -> None:
@@ -210,9 +215,8 @@ async def test_a_killed_connection_loses_and_doubles_nothing(server: Server, tmp
     async with sinks.connect(server.url()) as sink:
         session = begun(sink)
         assert (await session.write(*batches[0])).stored == 4
-        draft = session.ledger.draft(batches[1])
         with pytest.raises(SinkError) as error:
-            await sink.write(events(batches[1]), Between(draft, server.kill))  # type: ignore[arg-type]
+            await sink.write(events(batches[1]), between(session, batches[1], server.kill))
         assert "\n" not in str(error.value)
         assert len(shown(server, "trades")) == 3
         assert (await session.write(*batches[1])).stored == 3
@@ -277,8 +281,7 @@ async def test_a_stop_does_not_wait_for_a_silent_server(server: Server) -> None:
     opened = sinks.connect(server.url())
     async with opened as one, sinks.connect(server.url()) as two, trio.open_nursery() as nursery:
         first, second = begun(one), begun(two)
-        draft = first.ledger.draft(trades(1))
-        nursery.start_soon(one.write, events(trades(1)), Between(draft, hold))
+        nursery.start_soon(one.write, events(trades(1)), between(first, trades(1), hold))
         await trio.sleep(0.05)
         with trio.move_on_after(0.1) as stop:
             await second.write(*trades(1))
