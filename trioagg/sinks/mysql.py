@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import define, field
 
-from trioagg.errors import SettingsError
+from trioagg.errors import SettingsError, StoreError
 from trioagg.sinks._schema import TABLES, VERSION, VIEWS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
 from trioagg.sinks._urls import ESCAPED, redacted
@@ -95,16 +95,12 @@ class MysqlLink:
 
     def make(self) -> None:
         """Version 0 says that whoever began did not come to the end: there is no transaction around such statements."""
-        self.ask("SELECT GET_LOCK(%s, %s)", (MAKING, LOCKED))
+        if self.ask("SELECT GET_LOCK(%s, %s)", (MAKING, LOCKED)) != [(1,)]:
+            raise pymysql.err.OperationalError(1205, "another makes the tables")
         self.tell("CREATE TABLE IF NOT EXISTS trioagg (version INTEGER NOT NULL, writes BIGINT NOT NULL)")
-        if self.ask("SELECT version FROM trioagg WHERE version > 0"):
-            return
-        for name in VIEWS:
-            self.tell(f"DROP VIEW IF EXISTS {name}")
-        for name in TABLES:
-            self.tell(f"DROP TABLE IF EXISTS {name}")
-        for statement in (*DIALECT.script(), f"INSERT INTO trioagg VALUES ({VERSION}, 0)"):
-            self.tell(statement)
+        if not self.ask("SELECT version FROM trioagg WHERE version > 0"):
+            for statement in self._anew():
+                self.tell(statement)
         self.ask("SELECT RELEASE_LOCK(%s)", (MAKING,))
 
     def lock(self) -> int:
@@ -130,7 +126,13 @@ class MysqlLink:
 
     def close(self) -> None:
         if self._connection.open:
-            self._connection._force_close()  # noqa: SLF001 - close() waits for a server that may not answer
+            self._connection.close()
+
+    def _anew(self) -> Iterator[str]:
+        yield from (f"DROP VIEW IF EXISTS {name}" for name in VIEWS)
+        yield from (f"DROP TABLE IF EXISTS {name}" for name in TABLES)
+        yield from DIALECT.script()
+        yield f"INSERT INTO trioagg VALUES ({VERSION}, 0)"
 
 
 def _passing(error: Exception) -> bool:
@@ -139,14 +141,17 @@ def _passing(error: Exception) -> bool:
 
 def _server(url: str) -> Server:
     """Raises SettingsError: the URL is none of ours."""
-    options = _options(url)
+    options, shown = _options(url), redacted(url)
 
     def opened() -> MysqlLink:
-        link = MysqlLink(pymysql.connect(**options))
+        try:
+            link = MysqlLink(pymysql.connect(**options))
+        except RuntimeError as error:  # MySQL's own way to log in needs a library that PyMySQL does not bring
+            raise StoreError(f"{shown} cannot be used: {error}; pip install 'trioagg[mysql]'") from error
         link.tell(f"SET innodb_lock_wait_timeout = {LOCKED}")
         return link
 
-    return Server(redacted(url), opened, (pymysql.err.Error,), _passing, options["password"])
+    return Server(shown, opened, (pymysql.err.Error,), _passing, options["password"])
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -161,12 +161,13 @@ def _server(url: str) -> Server:
     except psycopg.Error:
         good = "postgresql://user:password@host:5432/database"
         raise SettingsError(f"--sink: bad value {shown!r}: must look like {good}, {ESCAPED}") from None
-    options = f"-c lock_timeout={LOCKED}s -c client_min_messages=warning {told.pop('options', '')}"
     usual = {"connect_timeout": str(CONNECTING), "application_name": "trioagg", "client_encoding": "UTF8"}
-    whole = make_conninfo("", **{**usual, **told, "options": options})
+    whole = make_conninfo("", **{**usual, **told})
 
     def opened() -> PostgresLink:
-        return PostgresLink(psycopg.connect(whole, autocommit=True, prepare_threshold=None))
+        link = PostgresLink(psycopg.connect(whole, autocommit=True, prepare_threshold=None))
+        link.tell(f"SET lock_timeout = '{LOCKED}s'")
+        return link
 
     password = told.get("password")
     return Server(shown, opened, (psycopg.Error,), _passing, None if password is None else str(password))
