@@ -46,6 +46,10 @@ class Server(Protocol):
         """A view's decimal with every digit, as text."""
         ...
 
+    def renew(self) -> None:
+        """Take everything away, and make the place anew."""
+        ...
+
 
 def empty(server: Server) -> None:
     """Take every row away, if there are tables."""
@@ -83,6 +87,10 @@ class Postgres:
         """Numbers are exact here."""
         return f'CAST("{name}" AS TEXT)'
 
+    def renew(self) -> None:
+        """The schema."""
+        self.ask(f"DROP SCHEMA {self.name} CASCADE", f"CREATE SCHEMA {self.name}")
+
 
 @define
 class Mariadb:
@@ -117,6 +125,10 @@ class Mariadb:
     def exact(self, name: str) -> str:
         """The text that stands beside the number."""
         return f'"{name}_text"'
+
+    def renew(self) -> None:
+        """The database."""
+        self.ask(f"DROP DATABASE {self.name}", f"CREATE DATABASE {self.name}", f"USE {self.name}")
 
 
 def absent(reason: Exception, name: str) -> NoReturn:

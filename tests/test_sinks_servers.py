@@ -330,6 +330,19 @@ async def test_a_newer_schema_is_refused(fresh: Server) -> None:
         await store(fresh.url(), trades(2))
 
 
+async def test_a_store_that_is_made_anew(fresh: Server) -> None:
+    """What comes after a new connection goes into tables made anew, whatever was known of the old ones."""
+    other = trades(5, symbol="ETH/USDT")
+    async with sinks.connect(fresh.url()) as sink:
+        session = begun(sink)
+        await session.write(*trades(1), *other)
+        fresh.renew()
+        with pytest.raises((SinkError, StoreError)):
+            await session.write(*other)
+        assert (await session.write(*other)).stored == 1
+    assert [row[:3] for row in shown(fresh, "trades")] == [("binance", "ETH/USDT", "5")]
+
+
 async def test_what_the_server_refuses_for_good_ends_that_sink_alone(fresh: Server) -> None:
     """A table that a person took away is no trouble that passes, and no bug."""
     async with sinks.connect(fresh.url()) as sink:

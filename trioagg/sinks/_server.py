@@ -86,7 +86,9 @@ class Link(Protocol):
         ...
 
     def renew(self, table: Table, rows: Sequence[Cells], names: Sequence[str], judged: Sequence[str] = ()) -> None:
-        """Put rows that ``put`` found there already in their place: the columns named, unless ``judged`` are less."""
+        """Put rows, one after the other, in the place of those that are there: the columns named, unless ``judged`` are
+        less.
+        """
         ...
 
     def close(self) -> None:
@@ -204,7 +206,7 @@ class Store:
         if not kind.judged:
             return self._link.put(table, rows)
         changing = [name for name in kind.stored if name not in kind.key]
-        return self._renewed(table, newest(kind, rows), changing, kind.judged)
+        return self._renewed(table, rows, changing, kind.judged)
 
     def note(self, rows: Beside) -> None:
         if rows.quarantined:
@@ -265,21 +267,6 @@ class Store:
         except BaseException:
             self.close()
             raise
-
-
-def newest(kind: Kind, rows: Sequence[Cells]) -> list[Cells]:
-    """Of each row that is there several times, the one that would remain if they were put one after the other."""
-    key, judged = ([kind.stored.index(name) for name in names] for names in (kind.key, kind.judged))
-    kept: dict[Cells, Cells] = {}
-    for row in rows:
-        place = tuple(row[n] for n in key)
-        if place not in kept or _picked(row, judged) >= _picked(kept[place], judged):
-            kept[place] = row
-    return list(kept.values())
-
-
-def _picked(row: Cells, places: Sequence[int]) -> tuple[Any, ...]:
-    return tuple(row[n] for n in places)
 
 
 def _numbered(row: Cells) -> Cells:
