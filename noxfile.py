@@ -134,6 +134,15 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "bench", *session.posargs)
 
 
+@nox.session(requires=["wheel"])
+def soak(session: nox.Session) -> None:
+    """Walk the fault matrix for 5 minutes; ``-- --minutes 120 --seed 7`` for longer, and the same way again."""
+    if not Path("bench").is_dir():
+        session.skip("there is no bench folder")
+    install(session, "bench", package=True)
+    session.run("python", "-m", "bench.soak", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
     """Write uv.lock and constraints.txt anew from pyproject.toml (needs uv; ``-- --upgrade`` takes newer versions)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -10,25 +11,48 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from attrs import evolve
+from attrs import define, evolve
 
 from trioagg.model import Channel
 from trioagg.settings import Buffers, Retry, Run, Settings, Venue
 from trioagg.simulator.server import Urls, serve
 
 
+@define(eq=False)
+class Names(trio.abc.HostnameResolver):
+    """A name server of our own, which is down at times; nothing leaves this machine.
+
+    Attributes:
+        down: (from, until), in Trio's time.
+    """
+
+    down: tuple[float, float] = (0.0, 0.0)
+    failures: int = 0
+
+    async def getaddrinfo(self, host: bytes | None, port: Any, *rest: Any, **more: Any) -> Any:
+        if self.down[0] <= trio.current_time() < self.down[1]:
+            self.failures += 1
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return socket.getaddrinfo("127.0.0.1", port, socket.AF_INET, socket.SOCK_STREAM)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        raise NotImplementedError
+
+
 @asynccontextmanager
 async def far_end(**options: Any) -> AsyncIterator[Urls]:
-    """The built-in exchange, serving while the block lasts."""
+    """The built-in exchange, serving while the block lasts: as Binance, or as the first of ``exchanges``."""
     async with trio.open_nursery() as nursery:
-        started = await nursery.start(partial(serve, **{"symbols": ("BTC/USDT",), "rate": 400.0, **options}))
-        yield started["binance"]
+        chosen = {"exchanges": ("binance",), "symbols": ("BTC/USDT",), "rate": 400.0, **options}
+        started = await nursery.start(partial(serve, **chosen))
+        yield started[chosen["exchanges"][0]]
         nursery.cancel_scope.cancel()
 
 
 def settings_for(urls: Urls, database: Path, **run: Any) -> Settings:
     """Settings that collect BTC/USDT from there, with short waits."""
     chosen: dict[str, Any] = {
+        "exchanges": ("binance",),
         "symbols": ("BTC/USDT",),
         "channels": (Channel.TRADES, Channel.TICKER),
         "interval": 0.2,
@@ -39,7 +63,7 @@ def settings_for(urls: Urls, database: Path, **run: Any) -> Settings:
         run=evolve(Run(), **chosen),
         retry=Retry(base_delay=0.05, max_delay=0.2, reconnect_delay=0.02),
         buffers=Buffers(),
-        venues={"binance": Venue(rest_url=urls.rest, ws_url=urls.ws, min_delay=0.0)},
+        venues={name: Venue(rest_url=urls.rest, ws_url=urls.ws, min_delay=0.0) for name in chosen["exchanges"]},
     )
 
 

@@ -231,7 +231,7 @@ def test_symbols_are_spelled_both_ways(symbol: str) -> None:
 
 def test_a_hole_is_asked_for_from_its_first_id() -> None:
     """A thousand at the most, by the id alone: it may not be joined with times."""
-    fetch = adapter().missing(Hole("BTCUSDT", 7, 9, since=1, until=2))
+    fetch = adapter().missing(Hole("BTC/USDT:USDT", "BTCUSDT", 7, 9, since=1, until=2))
 
     assert fetch == Fetch("/fapi/v1/aggTrades?symbol=BTCUSDT&fromId=7&limit=1000", weight=20)
 

@@ -170,7 +170,7 @@ def test_a_book_that_comes_whole_each_time_is_told_by_what_changed() -> None:
 @pytest.mark.parametrize(("length", "window"), [(1, "hour"), (2_999, "hour"), (3_000, "day"), (80_000, "day")])
 def test_what_is_missing_is_asked_for_by_window(length: int, window: str) -> None:
     """The hour for what is short, with room for the time until it is asked; else the day."""
-    hole = Hole("btcusd", None, None, NOW - length * SECOND, NOW)
+    hole = Hole("BTC/USD", "btcusd", None, None, NOW - length * SECOND, NOW)
 
     assert Adapter(Feed()).missing(hole).path == f"/api/v2/transactions/btcusd/?time={window}"
 

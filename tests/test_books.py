@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trioagg.errors import WireError
 from trioagg.exchanges import BookPlan, Missed
-from trioagg.exchanges._books import PATIENCE, Change, JoinedBook, OrderBook
+from trioagg.exchanges._books import PATIENCE, ChainedBook, Change, JoinedBook, OrderBook
 from trioagg.model import Book, Channel, Delta, Level, Quote
 
 SECOND = 1_000_000_000
@@ -157,6 +157,63 @@ def test_a_count_that_begins_anew_is_followed() -> None:
 
     assert [type(event) for event in book.step(change(10, 2, levels("3.5:1")), 1)] == [Quote]
     assert book.held == 2
+
+
+def test_a_book_that_is_told_whole_each_time_tells_what_changed() -> None:
+    """The first one is whole; then levels that went, came or are of another amount, and nothing of the others."""
+    book = OrderBook("x", "A/B", BookPlan(kept=frozenset({"deltas"})))
+    book.retold(levels("3:1", "2:1", "1:1"), levels("4:1"), None, 0)
+
+    (delta,) = book.retold(levels("3:1", "2:5", "0.5:1"), levels("4:1"), None, 1)
+
+    assert isinstance(delta, Delta) and not delta.whole
+    assert sorted(delta.bids) == levels("0.5:1", "1:0", "2:5") and not delta.asks
+    with pytest.raises(WireError):
+        book.retold(levels("3:1", "0:1"), [], None, 2)
+    assert book.bids() == levels("3:1", "2:5", "0.5:1")
+
+
+def chained(*, counted: bool = False) -> ChainedBook:
+    """A book that began with 10."""
+    book = ChainedBook("x", "A/B", BEST, counted=counted)
+    book.begin(change(-1, 10, levels("3:1")), 0)
+    return book
+
+
+def test_a_chain_is_followed_wherever_its_count_goes() -> None:
+    """The change names the one that it follows: nothing is lost by a jump, one told again, or a count that restarts."""
+    book = chained()
+
+    for follows in (change(10, 17, levels("4:1")), change(10, 17, levels("5:1")), change(17, 2, levels("6:1"))):
+        assert [type(event) for event in book.follow(follows, 1)] == [Quote]
+    assert book.held == 2
+
+
+@pytest.mark.parametrize(
+    ("counted", "after", "span"), [(False, 12, (None, None)), (True, 12, (11, 12)), (True, 4, (None, None))]
+)
+def test_a_broken_chain_falls_and_begins_anew(
+    *, counted: bool, after: int, span: tuple[int | None, int | None]
+) -> None:
+    """What is missing is told where numbers count by one; nothing is taken until the next snapshot, of any number."""
+    book = chained(counted=counted)
+
+    assert book.follow(change(after, after + 1, levels("4:1")), 1) == [
+        Missed("A/B", Channel.BOOK, "changes of the order book are missing", *span)
+    ]
+    assert not book.standing and book.follow(change(after + 1, after + 2, levels("4:1")), 2) == []
+    assert [type(event) for event in book.begin(change(-1, 3, levels("2:1")), 3)] == [Quote]
+    assert (book.held, book.bids()) == (3, levels("2:1"))
+
+
+def test_an_impossible_change_breaks_no_chain() -> None:
+    """It costs itself, whatever it follows."""
+    book = chained()
+
+    for after in (10, 12):
+        with pytest.raises(WireError):
+            book.follow(change(after, 13, levels("-1:1")), 1)
+    assert book.standing and book.held == 10
 
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), max_size=60), st.integers(1, 8))

@@ -116,7 +116,7 @@ def test_the_newest_candles_are_made_whatever_the_ids_say(
         steps.append(where[-1])
         return seek.before(*where)
 
-    monkeypatch.setattr("trioagg.store.bars.before", counted)
+    monkeypatch.setattr("trioagg.store.times.before", counted)
     numbers: list[TradeId] = [n * 7919 % 1009 if hashed else n for n in range(200)]
     ids = [f"x{n}" for n in numbers] if text else numbers
     stored(*(trade(10 * n, f"{n}", ids[n]) for n in range(200)))

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from trioagg.errors import LinkError
 from trioagg.exchanges import Feed, Fetch, load
 from trioagg.model import ClockCheck, Record, Trade
-from trioagg.pipeline.clocks import EVERY, Clock
+from trioagg.pipeline.clocks import EVERY, SETTLE, Clock
 from trioagg.pipeline.flow import Outlet, flow
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
@@ -75,7 +75,7 @@ async def test_an_offset_is_known_to_half_a_round_trip(autojump_clock: trio.test
 async def test_a_wrong_clock_is_told_once_and_when_it_is_well_again(autojump_clock: trio.testing.MockClock) -> None:
     """Only what is surely more than the bound counts; every check is noted."""
     watch, _, outlet = clock(FakeRest([1.05, 1.5, 1.5, -0.2, -3.0]))
-    with capture_logs() as logs, trio.move_on_after(4.5 * EVERY):
+    with capture_logs() as logs, trio.move_on_after(SETTLE + 4.5 * EVERY):
         await watch.run()
 
     assert len(noted(outlet)) == 5

@@ -121,6 +121,8 @@ def test_no_digit_of_a_second_is_lost(whole: datetime, fraction: str) -> None:
         "2026-03-02T10:15:30.1+05:00Z",
         "2026-03-02T25:15:30Z",
         "1969-12-31T23:59:59Z",
+        "2255-06-05T23:47:34Z",
+        "2300-01-01T00:00:00Z",
         "9999-12-31T23:59:59Z",
     ],
 )
@@ -254,8 +256,8 @@ def test_changes_without_a_beginning_ask_for_it_and_mean_nothing() -> None:
 )
 def test_a_hole_is_asked_for_from_its_newer_end(first: int, last: int, path: str) -> None:
     """As many trades as are missing, or as one answer holds."""
-    assert Adapter(Feed()).missing(Hole("BTC-USD", first, last, 0, 1)) == Fetch(path)
-    assert Adapter(Feed()).missing(Hole("BTC-USD", None, None, 0, 1)) is None
+    assert Adapter(Feed()).missing(Hole("BTC/USD", "BTC-USD", first, last, 0, 1)) == Fetch(path)
+    assert Adapter(Feed()).missing(Hole("BTC/USD", "BTC-USD", None, None, 0, 1)) is None
 
 
 def desk() -> Dialect:

@@ -171,8 +171,8 @@ def test_missing_trades_are_asked_for_by_their_times() -> None:
     """Those that share the first or the last time too, and no longer a time than the exchange allows."""
     day = 86_400_000_000_000
     path = "/exchange/v1/public/get-trades?instrument_name=BTC_USDT&count=150&"
-    short = Adapter(Feed()).missing(Hole("BTC_USDT", None, None, 20 * day, 20 * day + 5))
-    long = Adapter(Feed()).missing(Hole("BTC_USDT", None, None, 5 * day, 20 * day))
+    short = Adapter(Feed()).missing(Hole("BTC/USDT", "BTC_USDT", None, None, 20 * day, 20 * day + 5))
+    long = Adapter(Feed()).missing(Hole("BTC/USDT", "BTC_USDT", None, None, 5 * day, 20 * day))
 
     assert short.path == f"{path}start_ts={20 * day}&end_ts={20 * day + 1_000_005}"
     assert long.path == f"{path}start_ts={13 * day + 1_000_000}&end_ts={20 * day + 1_000_000}"
@@ -289,7 +289,9 @@ def test_a_hole_is_filled_page_by_page() -> None:
     edges = [next(iter(end.source.prints("BTC/USDT", number, number + 1)))[1] for number in (first - 1, last)]
     found: dict[object, int] = {}
     for _ in range(10):
-        fetch = adapter.missing(Hole("BTC_USDT", None, None, edges[0], min(found.values(), default=edges[1])))
+        fetch = adapter.missing(
+            Hole("BTC/USDT", "BTC_USDT", None, None, edges[0], min(found.values(), default=edges[1]))
+        )
         path, _, query = fetch.path.partition("?")
         answer = end.answer(Request("GET", path, dict(pair.split("=") for pair in query.split("&"))), NOON)
         trades = [item for item in adapter.answered(fetch, answer.body, NOON) if isinstance(item, Trade)]

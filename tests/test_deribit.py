@@ -240,7 +240,7 @@ def test_a_book_that_begins_anew_disturbs_nothing_else() -> None:
 
 def test_what_is_missing_is_asked_for_by_its_numbers() -> None:
     """Both ends are in it."""
-    fetch = adapter().missing(Hole("BTC-PERPETUAL", 5, 900, 0, 1))
+    fetch = adapter().missing(Hole("BTC/USD:BTC", "BTC-PERPETUAL", 5, 900, 0, 1))
     assert fetch is not None and fetch.path == (
         "/api/v2/public/get_last_trades_by_instrument"
         "?instrument_name=BTC-PERPETUAL&start_seq=5&end_seq=900&count=1000&sorting=asc"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 import pytest
 
 from trioagg import exchanges, simulator
 from trioagg.exchanges import Action, Connect, Exchange, Feed, Fetch, Hole, Missed, Output, Refused, Send, Subscription
 from trioagg.model import CHANNELS, Book, Channel, Nanos, Quarantined, Quote, Ticker, Trade
-from trioagg.simulator import SCALE, Dialect, Request, Session, Source
+from trioagg.pipeline.drift import known, paths
+from trioagg.simulator import SCALE, Dialect, Request, Session, Source, Span
+from trioagg.simulator.dialects._kit import TopicSession, daily, interest, timed
 from trioagg.simulator.market import Market
 
 SECOND = 1_000_000_000
@@ -43,6 +47,7 @@ class Talk:
         streamed = [item for item in wanted if item.channel in kind.streamed]
         self.links = [self._link(list(some)) for some in kind.connections(streamed)]
         self.out: list[Output] = []
+        self.frames: list[bytes] = []
 
     def body(self, fetch: Fetch, now: Nanos) -> bytes:
         """The answer to a request."""
@@ -78,7 +83,8 @@ class Talk:
             self.now = after
         return self.out
 
-    def _hear(self, adapter: Exchange, session: Session, frames: Iterable[bytes]) -> None:
+    def _hear(self, adapter: Exchange, session: Session, frames: Sequence[bytes]) -> None:
+        self.frames += frames
         for frame in frames:
             self._act(adapter, session, adapter.digest([frame], self.now))
 
@@ -102,6 +108,22 @@ def order(trade: Trade) -> tuple[int, int]:
     return trade.timestamp or 0, trade.trade_id if isinstance(trade.trade_id, int) else 0
 
 
+@cache
+def talked(name: str) -> Talk:
+    """A talk about everything that an exchange has, eight seconds long."""
+    talk = Talk(name, *Channel)
+    talk.talk(8, step=0.05)
+    return talk
+
+
+def readable(frame: bytes) -> object:
+    """A frame as JSON; some say a bare word."""
+    try:
+        return msgspec.json.decode(frame)
+    except msgspec.DecodeError:
+        return None
+
+
 def understood(out: list[Output]) -> bool:
     """Whether nothing was refused, garbled or missed."""
     return not [item for item in out if isinstance(item, Quarantined | Refused | Missed)]
@@ -114,12 +136,19 @@ def test_every_adapter_has_a_dialect() -> None:
 
 def test_every_channel_speaks(name: str) -> None:
     """Each channel that the adapter streams brings events of every market that has it, and nothing else."""
-    talk = Talk(name, *Channel)
-    out = talk.talk(8, step=0.05)
+    talk = talked(name)
+    out = talk.out
 
     assert talk.symbols and understood(out), [o for o in out if isinstance(o, Quarantined | Refused | Missed)][:3]
     heard = {CHANNELS[type(item)] for item in out if type(item) in CHANNELS}
     assert heard >= talk.kind.streamed, talk.kind.streamed - heard
+
+
+def test_no_field_is_unknown(name: str) -> None:
+    """The transcript knows every field of every frame, so that the built-in exchange brings no schema drift."""
+    told = {path for frame in talked(name).frames for path in paths(readable(frame))}
+
+    assert told - known(name) == set()
 
 
 def test_every_trade_comes_once_as_it_happened(name: str) -> None:
@@ -185,7 +214,7 @@ def test_a_hole_is_told_by_rest(name: str) -> None:
     item = talk.feed.instruments[0]
     first, end = (talk.source.before(item.symbol, NOON - back * SECOND) for back in (8, 4))
     around = [next(iter(talk.source.prints(item.symbol, n, n + 1))) for n in (first - 1, end)]
-    hole = Hole(item.native, first, end - 1, around[0][1], around[1][1])
+    hole = Hole(item.symbol, item.native, first, end - 1, around[0][1], around[1][1])
     fetch = adapter.missing(hole)
     if fetch is None:
         pytest.skip("this exchange does not tell what was missed")
@@ -218,3 +247,52 @@ def test_tickers_are_the_market_s(name: str) -> None:
         stamp = ticker.timestamp or ticker.received
         seen = [talk.source.quote(ticker.symbol, stamp + shift * 1_000_000) for shift in range(-1100, 1101, 5)]
         assert ticker.bid is None or ticker.bid in {Decimal(quote[2]) / SCALE for quote in seen}
+
+
+def test_a_topic_says_nothing_from_before_its_subscription() -> None:
+    """However late the connection is: what it is asked for begins before."""
+
+    class Said(TopicSession):
+        """One that says its time."""
+
+        def replies(self, text: str, now: Nanos) -> list[bytes]:
+            self.begin(text, timed(SECOND, lambda at: str(at // SECOND).encode()))
+            return []
+
+        def unknown(self, now: Nanos) -> bytes:
+            return b"?"
+
+    session = Said()
+    session.received("a", 5 * SECOND)
+
+    assert session.frames(2 * SECOND, 4 * SECOND) == []
+    assert session.frames(4 * SECOND, 7 * SECOND) == [b"5", b"6"]
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "PEPE/USDT"])
+def test_open_interest_is_above_zero(symbol: str) -> None:
+    """Of a market whose trades are worth millions of coins too."""
+    market = Market(symbols=[symbol], rate=2000)
+
+    assert all(interest(market, symbol, NOON + hour * 3600 * SECOND) > 0 for hour in range(24))
+
+
+def test_a_day_is_added_up_once_a_second() -> None:
+    """The prices in it are up to date all the same."""
+    market, asked = Market(symbols=["BTC/USDT"], rate=200), list[Nanos]()
+
+    class Watched(Market):
+        """One that notes what is added up."""
+
+        def span(self, symbol: str, start: Nanos, end: Nanos) -> Span:
+            asked.append(end)
+            return super().span(symbol, start, end)
+
+    watched = Watched(symbols=["BTC/USDT"], rate=200)
+    days = [daily(watched, "BTC/USDT", NOON + at * 100 * MS) for at in range(10)]
+
+    assert asked == [NOON]
+    before = [market.before("BTC/USDT", NOON + at * 100 * MS) - 1 for at in range(10)]
+    lasts = [price for number in before for _, _, price, _, _ in market.prints("BTC/USDT", number, number + 1)]
+    assert [day.close for day in days] == lasts and len(set(lasts)) > 1
+    assert all(day.low <= day.close <= day.high for day in days)

@@ -67,6 +67,20 @@ def test_every_exchange_is_in_the_readme_and_has_a_page() -> None:
         assert (ROOT / "docs" / "exchanges" / f"{name}.md").is_file()
 
 
+@pytest.mark.parametrize("name", exchanges.names())
+def test_the_pages_of_exchanges_are_built_alike(name: str) -> None:
+    """The same headings in the same order, and no promises."""
+    page = (ROOT / "docs" / "exchanges" / f"{name}.md").read_text(encoding="utf-8")
+    assert re.findall(r"^#+ (.*)", page, flags=re.MULTILINE)[1:] == [
+        "Channels",
+        "Proof",
+        "Repair",
+        "Quirks",
+        "Coverage",
+    ]
+    assert "follow later" not in page
+
+
 def test_every_sink_is_in_the_readme() -> None:
     """By the scheme of its URL."""
     assert all(f"{name}://" in README for name in sinks.names())

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from trioagg.errors import LinkError
 from trioagg.transport import websocket
 from trioagg.transport.clock import Stamps
-from trioagg.transport.frames import Frames, FrameStream, Inbox
+from trioagg.transport.frames import Frames, FrameStream, Inbox, Pace
 from trioagg.transport.splitter import Splitter, split
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -238,10 +238,10 @@ async def nothing_made() -> None:
     """A WebSocket that swallows what it is given."""
 
 
-def stream_over(wire: trio.abc.Stream, now: int = 5000) -> tuple[FrameStream, Inbox]:
+def stream_over(wire: trio.abc.Stream, now: int = 5000, *, rest: float = 0) -> tuple[FrameStream, Inbox]:
     """A stream at a time that stands, with nothing above it."""
     inbox = Inbox()
-    stream = FrameStream(wire, inbox, stamps=Stamps(lambda: now), max_size=SMALL)
+    stream = FrameStream(wire, inbox, stamps=Stamps(lambda: now), max_size=SMALL, rest=rest)
     stream.attach(nothing_made)
     return stream, inbox
 
@@ -395,3 +395,37 @@ def test_stamps_are_unique_while_the_clock_stands_or_steps_back_a_little() -> No
     assert stamps.take(200) == 5 * second + 5
     assert stamps.take() == 9 * second
     assert stamps.take() == 7 * second
+
+
+def test_a_brisk_feed_is_let_gather() -> None:
+    """After some reads that brought a frame at once; as long as a rest brings several; never on a quiet feed."""
+    pace = Pace()
+
+    def told(*reads: tuple[float, int]) -> list[bool]:
+        rests = []
+        for seconds, frames in reads:
+            pace.waited(seconds)
+            pace.brought(frames)
+            rests.append(pace.resting)
+        return rests
+
+    assert told(*[(0.01, 1)] * 20) == [False] * 20
+    assert told(*[(0.0001, 1)] * 5) == [False, False, False, True, False]
+    assert told((0.0001, 1), (0, 20), (0, 20), (0, 2), (0.01, 1)) == [True, True, True, False, False]
+    assert told(*[(0, 500)] * 5) == [False] * 5
+
+
+async def test_resting_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """Frames that come one by one, at once: all of them come through, in order, and time has passed."""
+    one = [frame(TEXT, b"%d" % n) for n in range(50)]
+    wire = Wire(b"".join(one), [len(piece) for piece in one])
+    stream, inbox = stream_over(wire, rest=0.002)
+    got: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain, stream)
+        while len(got) < 50:
+            got += (await inbox.get()).payloads
+        nursery.cancel_scope.cancel()
+
+    assert got == [b"%d" % n for n in range(50)]
+    assert trio.current_time() > 0

@@ -207,7 +207,7 @@ def test_a_book_is_no_deeper_than_its_changes_tell() -> None:
 
 def test_a_hole_is_asked_for_by_whole_seconds() -> None:
     """Those of the trades on both sides of it, since others share them."""
-    fetch = Adapter(Feed()).missing(Hole("BTC_USDT", 7, 9, since=1_999_999_999, until=3_000_000_001))
+    fetch = Adapter(Feed()).missing(Hole("BTC/USDT", "BTC_USDT", 7, 9, since=1_999_999_999, until=3_000_000_001))
 
     assert fetch == Fetch("/api/v4/spot/trades?currency_pair=BTC_USDT&from=1&to=4&limit=1000")
 

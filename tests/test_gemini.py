@@ -193,7 +193,7 @@ def test_a_broken_book_waits_for_its_beginning_and_asks_again() -> None:
 
 def test_a_hole_is_asked_for_from_its_own_millisecond_on() -> None:
     """Whether the exchange includes the time that it is asked for or not."""
-    hole = Hole("btcusd", None, None, 1772446530123456789, 1772446531000000000)
+    hole = Hole("BTC/USD", "btcusd", None, None, 1772446530123456789, 1772446531000000000)
 
     assert Adapter(Feed()).missing(hole) == Fetch("/v1/trades/btcusd?timestamp=1772446530122&limit_trades=500")
 

@@ -262,7 +262,7 @@ def test_a_book_that_is_told_whole_each_time_is_one_book() -> None:
 )
 def test_what_is_missing_is_asked_for_where_its_market_is(native: str, path: str, host: str) -> None:
     """As many of the last trades as one answer holds."""
-    assert Adapter(Feed()).missing(Hole(native, None, None, 1, 2)) == Fetch(path, host=host)
+    assert Adapter(Feed()).missing(Hole(Adapter.unified(native), native, None, None, 1, 2)) == Fetch(path, host=host)
 
 
 def test_the_time_is_told_in_milliseconds() -> None:

@@ -246,7 +246,7 @@ def test_few_levels_are_subscribed_to_fast(levels: int, word: str) -> None:
 def test_the_exchange_tells_its_time_and_no_history() -> None:
     """The newest trades alone can be asked for, and more of them come by themselves."""
     assert Adapter.time(b'{"time":1760027473903,"specialStatuses":null}') == 1760027473903000000
-    assert adapter().missing(Hole("BTC", None, None, 0, 1)) is None
+    assert adapter().missing(Hole("BTC/USDC:USDC", "BTC", None, None, 0, 1)) is None
 
 
 def far_end(*symbols: str) -> Dialect:

@@ -178,7 +178,7 @@ def test_more_levels_than_a_snapshot_bears_do_not_ask_for_ever() -> None:
 
 def test_what_is_missing_is_asked_for_by_market() -> None:
     """REST tells the last hundred trades, whatever is asked for."""
-    assert Adapter(Feed()).missing(Hole("BTC-USDT", None, None, 1, 2)) == Fetch(
+    assert Adapter(Feed()).missing(Hole("BTC/USDT", "BTC-USDT", None, None, 1, 2)) == Fetch(
         "/api/v1/market/histories?symbol=BTC-USDT", weight=3
     )
 
@@ -200,18 +200,28 @@ def test_the_built_in_exchange_names_itself_as_it_was_called() -> None:
     assert exchange.answer(Request("GET", TOKEN.path), 1).status == 404
 
 
+@pytest.mark.parametrize(("told", "every"), [(18_000, 15), (12_000, 10), (0, 1000 / 1200), (10**30, 500)])
+def test_it_pings_a_little_more_often_than_it_is_told_to(told: int, every: float) -> None:
+    """By the answer that grants the token, within reason."""
+    adapter = Adapter(Feed())
+    adapter.answered(TOKEN, granted("wss://x").replace(b"18000", str(told).encode()), 7)
+
+    assert adapter.heartbeat is not None and adapter.heartbeat.every == pytest.approx(every)
+
+
 def test_the_built_in_exchange_hangs_up_on_the_silent() -> None:
     """Pings keep a connection, as often as the token's answer says; nothing is heard before the welcome."""
     exchange = load("kucoin")(Market())
-    (connect,) = Adapter(Feed()).answered(TOKEN, exchange.answer(Request("POST", TOKEN.path), 1).body, 7)
+    adapter = Adapter(Feed())
+    (connect,) = adapter.answered(TOKEN, exchange.answer(Request("POST", TOKEN.path), 1).body, 7)
     assert isinstance(connect, Connect)
     session = exchange.session(connect.path)
-    assert session is not None and Adapter.heartbeat is not None
+    assert session is not None and adapter.heartbeat is not None
 
-    assert session.received(Adapter.heartbeat.text, SECOND) == []
+    assert session.received(adapter.heartbeat.text, SECOND) == []
     assert session.frames(SECOND, 2 * SECOND) == [b'{"id":"7","type":"welcome"}']
     for at in (16, 31, 46):
-        (pong,) = session.received(Adapter.heartbeat.text, at * SECOND)
+        (pong,) = session.received(adapter.heartbeat.text, at * SECOND)
         assert json.loads(pong)["type"] == "pong" and session.frames(at * SECOND, (at + 15) * SECOND) == []
     with pytest.raises(Hangup):
         session.frames(74 * SECOND, 75 * SECOND)

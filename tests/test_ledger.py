@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from far_end import ask
 
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
-from trioagg.model import Event, Trade
+from trioagg.model import Event, Note, Record, Session, Trade
 from trioagg.sinks import sqlite
 from trioagg.sinks.sqlite import url_of
 
@@ -19,18 +21,18 @@ GAPS = (
 )
 
 
-def trades(*ids: int, exchange: str = "binance") -> list[Event]:
+def trades(*ids: int, exchange: str = "binance", symbol: str = "BTC/USDT") -> list[Event]:
     """Trades of one market; the id is the time as well."""
-    return [Trade(exchange, "BTC/USDT", number, ONE, ONE, "buy", number, number) for number in ids]
+    return [Trade(exchange, symbol, number, ONE, ONE, "buy", number, number) for number in ids]
 
 
-async def store(file: Path, *batches: list[Event]) -> None:
+async def store(file: Path, *batches: Sequence[Record]) -> None:
     """Write batches, each with what the ledger makes of it, in a session of its own."""
     async with sqlite.connect(url_of(file)) as sink:
         ledger = Ledger(counts, cause="not received", first_cause="not running")
         for batch in batches:
             draft = ledger.draft(batch)
-            await sink.write(batch, draft)
+            await sink.write([record for record in batch if not isinstance(record, Note)], draft)
             ledger.keep(draft)
 
 
@@ -67,3 +69,66 @@ async def test_the_same_batch_again_changes_nothing(tmp_path: Path) -> None:
 
     assert ask(file, GAPS) == [("2", "4", 3, "not received", "open", None)]
     assert ask(file, "SELECT count(*) FROM trades") == [(2,)]
+
+
+def life(opened: int, closed: int | None = None, *, connection: str = "ws-1", exchange: str = "binance") -> Session:
+    """A connection's beginning, or its end."""
+    return Session(exchange, connection, 1, opened, closed, "" if closed is None else "it broke")
+
+
+CAUSED = "SELECT first_missing, last_missing, cause FROM gaps ORDER BY CAST(first_missing AS INT)"
+
+
+@pytest.mark.parametrize("batches", [1, 2, 9])
+async def test_what_a_lost_connection_cost_is_told_apart(tmp_path: Path, batches: int) -> None:
+    """Only the hole that the connection was down in; whatever batches the records come in, and old trades between."""
+    file = tmp_path / "a.db"
+    told = [
+        *(life(1), *trades(1, 2, 5)),
+        *(life(1, 6), *trades(3), life(6), *trades(4, 9, 12)),
+    ]
+    size = -(-len(told) // batches)
+
+    await store(file, *(told[start : start + size] for start in range(0, len(told), size)))
+
+    assert ask(file, CAUSED) == [
+        ("3", "4", "not received"),
+        ("6", "8", "disconnected"),
+        ("10", "11", "not received"),
+    ]
+
+
+async def test_a_connection_that_is_replaced_without_a_break_tears_nothing(tmp_path: Path) -> None:
+    """The next one is open before the last one ends; another exchange's end is none of ours."""
+    file = tmp_path / "a.db"
+    await store(
+        file,
+        [life(1), life(1, exchange="okx"), *trades(1, 2), life(3), life(1, 4), life(1, 4, exchange="okx"), *trades(7)],
+    )
+
+    assert ask(file, CAUSED) == [("3", "6", "not received")]
+
+
+async def test_a_process_that_was_killed_is_the_cause(tmp_path: Path) -> None:
+    """Its connection was never closed; it is the cause once, for every market, and its session says so then."""
+    file = tmp_path / "a.db"
+    await store(file, [life(1), *trades(1, 2), *trades(1, symbol="ETH/USDT")])
+    await store(file, [life(10)], [*trades(12), *trades(3, symbol="ETH/USDT"), life(10, 13)])
+    await store(file, [life(20), *trades(22), life(20, 23)])
+
+    assert ask(file, CAUSED) == [("2", "2", "killed"), ("3", "11", "killed"), ("13", "21", "not running")]
+    assert ask(file, "SELECT opened, closed, reason FROM sessions") == [
+        (1, None, "killed"),
+        (10, 13, "it broke"),
+        (20, 23, "it broke"),
+    ]
+
+
+async def test_what_no_connection_brought_was_not_killed(tmp_path: Path) -> None:
+    """A replay beside a run: the run's connection is open, and it is no cause of what the captures lack."""
+    file = tmp_path / "a.db"
+    await store(file, [life(1), *trades(1, 2)])
+    await store(file, trades(12))
+
+    assert ask(file, CAUSED) == [("3", "11", "not running")]
+    assert ask(file, "SELECT reason FROM sessions") == [("",)]

@@ -272,7 +272,7 @@ def test_raw_changes_are_worth_what_their_contracts_are() -> None:
 
 def test_what_is_missing_is_asked_for_from_its_newer_end() -> None:
     """``after`` leaves its own id out."""
-    fetch = Adapter(Feed()).missing(Hole("BTC-USDT", 5, 900, 0, 1))
+    fetch = Adapter(Feed()).missing(Hole("BTC/USDT", "BTC-USDT", 5, 900, 0, 1))
     assert fetch is not None
     assert fetch.path == "/api/v5/market/history-trades?instId=BTC-USDT&type=1&after=901&limit=100"
 

@@ -44,6 +44,7 @@ def number(frame: bytes) -> int:
 def test_every_kind_is_understood(kind: str) -> None:
     """Each kind parses with what it needs."""
     needs = {"cut": ",at=1", "shutdown": ",at=1", "stall": ",at=5,for=10", "slow": ",rate=100"}
+    needs |= {"partition": ",for=2", "huge": ",every=3,size=0.1"}
     assert parse(kind + needs.get(kind, "")).kind == kind
 
 
@@ -85,6 +86,13 @@ def test_stall_leaves_new_connections_alone() -> None:
     """Only those that were open when it began are silent."""
     stalled = faults("stall,at=5,for=10").stalled
     assert [stalled(6, 1), stalled(6, 5.5), stalled(4, 1), stalled(15, 1)] == [True, False, False, False]
+
+
+def test_what_befalls_new_connections_too() -> None:
+    """Silence whatever was acknowledged, and a partition, which tells for how long it goes on."""
+    told = faults("ack-and-silence,at=5,for=10", "partition,at=20,for=2", "partition,at=21,for=3")
+    assert [told.stalled(at, 6) for at in (4, 7, 15)] == [False, True, False]
+    assert [told.cut_off(at) for at in (19, 20, 21.5, 24)] == [0, 2, 2.5, 0]
 
 
 def test_refusals_are_counted_and_patience_is_checked() -> None:

@@ -254,7 +254,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_the_end() -> None:
 async def test_frames_and_the_protocols_own_never_interleave() -> None:
     """Whoever writes first is through before the next one begins, though the peer reads byte by byte."""
     ours, theirs = trio.testing.lockstep_stream_pair()
-    line, parts = Line(theirs, b"early", lambda: math.inf), list[bytes]()
+    line, parts = Line(theirs, b"early", lambda: math.inf, lambda: 0.0), list[bytes]()
     async with trio.open_nursery() as nursery:
         for letter in (b"a", b"b", b"c"):
             nursery.start_soon(line.send_all, letter * 50)

@@ -205,7 +205,7 @@ class Between(Draft):
 def between(sitting: Sitting, records: Sequence[Record], happen: Callable[[], object]) -> Between:
     """The draft of a batch."""
     draft = sitting.ledger.draft(records)
-    return Between(draft.ledger, records, draft.markets, draft.fresh, happen=happen)
+    return Between(draft.ledger, draft.batch, draft.memory, happen=happen)
 
 
 async def test_a_killed_connection_loses_and_doubles_nothing(server: Server, tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ async def test_plain_sql_calculates(server: Server) -> None:
 async def test_what_mariadb_s_numbers_cannot_hold(server: Server) -> None:
     """The text beside has every digit; the number is rounded behind the 18th place, and null above 20 places."""
     long, wide = D("0.12345678901234567890"), D(f"-{'9' * 21}.5")
-    await store(server.url(), [Trade("x", "A/B", "1", long, wide, "buy", None, T0)])
+    await store(server.url(), [Trade("binance", "A/B", "1", long, wide, "buy", None, T0)])
     told = server.ask("SELECT price, price_text, amount, amount_text FROM trades")
     assert told == [(D("0.123456789012345679"), f"{long:f}", None, f"{wide:f}")]
 

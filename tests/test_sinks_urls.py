@@ -13,8 +13,7 @@ from trioagg import sinks
 from trioagg.errors import SettingsError, StoreError
 from trioagg.model import Channel
 from trioagg.pipeline.replay import Choice, replay
-from trioagg.settings import Run, Settings
-from trioagg.sinks import redacted
+from trioagg.settings import Buffers, Run, Settings, redacted
 
 SHOWN = {
     "sqlite:///a/b@c.db": "sqlite:///a/b@c.db",
@@ -96,7 +95,8 @@ async def test_a_sink_that_is_away_costs_the_database_nothing(
     """What it could not store is told by its place; neither a log line nor the account shows the password."""
     url = f"{scheme}://me:secret@127.0.0.1:1/db"
     lines = (captures / "okx-recording.jsonl.gz", tmp_path / "a.db")
-    settings = Settings(run=evolve(Run(), database=str(lines[1]), sinks=(url,), drain_timeout=0.3))
+    run = evolve(Run(), database=str(lines[1]), sinks=(url,), drain_timeout=0.3)
+    settings = Settings(run=run, buffers=Buffers(spool=0))
     choice = Choice(channels=(Channel.TRADES,))
     outcome = await replay([lines[0]], settings, choice=choice, progress=lambda count: None)
     lost = f"{outcome.tally.stored + outcome.tally.duplicates} events were not stored in {scheme}://127.0.0.1:1/db"

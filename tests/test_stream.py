@@ -4,103 +4,46 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import trio
-from attrs import define, evolve, field
+from lines import Line, Lines, numbers, stream_of, trade
 from structlog.testing import capture_logs
 
 from trioagg.errors import LinkError
-from trioagg.exchanges import Feed, Heartbeat, Subscription, load
-from trioagg.model import Channel, Record, Trade
-from trioagg.pipeline.flow import Inlet, flow
-from trioagg.pipeline.intake import Intake
-from trioagg.pipeline.rest import rest_of
-from trioagg.pipeline.stream import Stream
-from trioagg.pipeline.tally import Tally
-from trioagg.settings import Retry, Venue
-from trioagg.transport.clock import Stamps
-from trioagg.transport.frames import Frames
-from trioagg.transport.http import open_http
+from trioagg.exchanges import Heartbeat, Subscription, load
+from trioagg.model import Channel, Record
+from trioagg.pipeline.flow import Outlet
+from trioagg.pipeline.stream import Leg
 
-TRADE = '{"stream":"s%d@trade","data":{"e":"trade","s":"S0","t":%d,"p":"1","q":"1","T":5,"m":true}}'
-TRADE_2 = b'{"stream":"s2@trade","data":{"e":"trade","s":"S2","t":7,"p":"1","q":"1","T":5,"m":true}}'
 ACK = b'{"result":null,"id":1}'
-
-
-@define(eq=False)
-class Line:
-    """A far end that says what it is told to, when it is told to."""
-
-    says: list[tuple[float, bytes]]
-    url: str = ""
-    sent: list[tuple[float, str]] = field(factory=list)
-    began: float = field(factory=trio.current_time)
-
-    @asynccontextmanager
-    async def connect(self, url: str, **_: Any) -> AsyncIterator[Line]:
-        """In the place of a connection."""
-        self.url = url
-        yield self
-
-    async def receive(self) -> Frames:
-        """The next thing it says; silence at the end."""
-        if not self.says:
-            await trio.sleep_forever()
-        at, frame = self.says.pop(0)
-        await trio.sleep_until(self.began + at)
-        return Frames(round(at * 1e9), [frame])
-
-    async def send(self, text: str) -> None:
-        """What it heard, and when."""
-        self.sent.append((round(trio.current_time() - self.began, 6), text))
 
 
 async def lived(
     line: Line, monkeypatch: pytest.MonkeyPatch, *, symbols: int = 1, seconds: float = math.inf, beat: float = 0
 ) -> tuple[float, str, int]:
-    """How long a stream lives, why it ends, and how many events came of it."""
-    monkeypatch.setattr("trioagg.transport.websocket.connect", line.connect)
+    """How long a connection lives, why it ends, and how many trades came of it."""
+    monkeypatch.setattr("trioagg.transport.websocket.connect", Lines([line]).connect)
     adapter = load("binance")
     if beat:
         adapter = type("Adapter", (adapter,), {"heartbeat": Heartbeat(beat, "ping")})
+    outlets: list[Outlet[Record]] = []
     subscriptions = [Subscription(f"S{n}", Channel.TRADES, f"S{n}") for n in range(symbols)]
-    inlet: Inlet[Record]
-    inlet, outlet = flow("test", 1_000_000)
-    reason = "time is over"
-    async with open_http() as http:
-        rest = rest_of(adapter, Venue(), Retry(), http=http, stamps=Stamps())
-        stream = Stream(
-            adapter=adapter,
-            feed=evolve(Feed(), subscriptions=subscriptions),
-            ws_url="ws://far.end/prefix",
-            name="ws-1",
-            stall_timeout=30,
-            first_data_timeout=10,
-            rest=rest,
-            intake=Intake(Tally(), [inlet]),
-            stamps=Stamps(),
-        )
-        with trio.move_on_after(seconds):
-            try:
-                await stream.live()
-            except* LinkError as group:
-                reason = str(group.exceptions[0])
-    return (
-        round(trio.current_time() - line.began, 6),
-        reason,
-        len([record for record in outlet.take_waiting() if isinstance(record, Trade)]),
-    )
+    stream = stream_of(outlets, subscriptions=subscriptions, adapter=adapter)
+    began, reason = trio.current_time(), "time is over"
+    with trio.move_on_after(seconds):
+        try:
+            await stream.live(Leg(stream.intake))
+        except* LinkError as group:
+            reason = str(group.exceptions[0])
+    return round(trio.current_time() - began, 6), reason, len(numbers(outlets[0].take_waiting()))
 
 
 async def test_silence_ends_a_connection(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thirty seconds after the last event."""
-    line = Line([(5, (TRADE % (0, 1)).encode()), (20, (TRADE % (0, 2)).encode())])
+    line = Line([(5, trade(1)), (20, trade(2))])
 
     assert await lived(line, monkeypatch) == (50, "no data for 30 s", 2)
 
@@ -118,7 +61,7 @@ async def test_a_day_of_one_trade_every_twenty_nine_seconds(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is left alone for all of its 24 hours."""
-    line = Line([(29 * n, (TRADE % (0, n)).encode()) for n in range(1, 2980)])
+    line = Line([(29 * n, trade(n)) for n in range(1, 2980)])
 
     assert await lived(line, monkeypatch, seconds=86_400) == (86_400, "time is over", 2979)
 
@@ -141,21 +84,12 @@ async def test_each_silent_subscription_is_told(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After ten seconds, by name, though acknowledged and though another one on the connection speaks; once."""
-    line = Line([(1, ACK), *((at, (TRADE % (0, at)).encode()) for at in range(2, 60, 2)), (50, TRADE_2)])
+    line = Line([(1, ACK), *((at, trade(at)) for at in range(2, 50, 2)), (50, trade(7, "S2")), (51, trade(51))])
     with capture_logs() as logs:
         await lived(line, monkeypatch, symbols=3, seconds=60)
 
     told = [(entry["event"], entry.get("symbols") or entry.get("symbol")) for entry in logs if "channel" in entry]
     assert told == [("subscribed, and silent", "S1, S2"), ("data after all", "S2")]
-
-
-async def test_an_announced_end_is_taken_at_its_word(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """ServerShutdown ends the connection at once, so that it is made anew."""
-    line = Line([(7, b'{"e":"serverShutdown","E":1772445600123}')])
-
-    assert await lived(line, monkeypatch) == (7, "the exchange announced its shutdown", 0)
 
 
 async def test_a_heartbeat_is_sent_as_often_as_the_exchange_wants(

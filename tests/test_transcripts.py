@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from importlib.resources import files
 
 import pytest
+from attrs import fields
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagg import exchanges
 from trioagg.exchanges import Board, Connect, Exchange, Feed, Fetch, Output, Send, Subscription
-from trioagg.model import Book, Candle, Channel, Instrument, Quarantined, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Funding, Instrument, Quarantined, Ticker, Trade
 from trioagg.simulator.transcript import Step, Transcript, describe, load
 
 SECOND = 1_000_000_000
@@ -38,6 +40,15 @@ def meaning(adapter: Exchange, step: Step, asked: Step | None, at: int) -> list[
     if fetch.path in [listing.path for listing in adapter.listing()]:
         return list(adapter.instruments(fetch, step.text.encode()))
     return list(adapter.answered(fetch, step.text.encode(), at))
+
+
+def prices(item: Output) -> list[Decimal]:
+    """Every number of an event that may not be negative, however deep."""
+    if isinstance(item, Funding | Quarantined):
+        return []
+    cells = [getattr(item, field.name) for field in fields(type(item))]
+    levels = [number for cell in cells if isinstance(cell, tuple) for level in cell for number in level]
+    return [cell for cell in (*cells, *levels) if isinstance(cell, Decimal)]
 
 
 def incoming(transcript: Transcript) -> list[tuple[Step, Step | None]]:
@@ -110,12 +121,8 @@ def test_no_mutation_of_a_transcript_raises(name: str, data: st.DataObject) -> N
             )
 
     for item in adapter.digest([bytes(frame)], SECOND):
-        if isinstance(item, Trade):
-            assert item.price.is_finite() and item.price > 0
-            assert item.amount.is_finite() and item.amount > 0
-        if isinstance(item, Ticker):
-            numbers = (item.bid, item.bid_size, item.ask, item.ask_size, item.last, item.volume)
-            assert all(number.is_finite() and number >= 0 for number in numbers if number is not None)
+        assert all(number.is_finite() and number >= 0 for number in prices(item)), item
+        assert not isinstance(item, Trade) or (item.price > 0 and item.amount > 0)
 
 
 @pytest.mark.parametrize("name", NAMES)

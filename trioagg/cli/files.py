@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trioagg.cli.options import Config, Database, Exchanges, Kind, Symbols, read_settings, upper, value
+from trioagg.cli.options import Config, Database, Exchanges, Interval, Kind, Symbols, read_settings, upper, value
 from trioagg.errors import SettingsError
 
 
@@ -18,19 +18,21 @@ def export(
     symbol: Symbols = None,
     first: Annotated[str | None, typer.Option("--from", metavar="TIME", help="From this time on, ISO 8601.")] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Up to this time, without it.")] = None,
+    interval: Interval = None,
     database: Database = None,
     config: Config = None,
 ) -> None:
     """Write rows of the database to a Parquet or CSV file.
 
     Market after market, in the order of time: of "timestamp", or "received" where there is none; of "open_time" for
-    candles. Times are UTC unless they say otherwise. No digit is lost: a CSV has the text that the exchange sent, a
-    Parquet column is decimal128(38, 18) where that holds each value exactly and text where it does not, times are
-    integers, nanoseconds since 1970. Parquet needs the extra trioagg[parquet]. No file is overwritten, and one that is
-    there is whole.
+    candles, and for bars, which are candles made from the trades, as show has them. Times are UTC unless they say
+    otherwise. No digit is lost: a CSV has the text that the exchange sent, a Parquet column is decimal128(38, 18) where
+    that holds each value exactly and text where it does not, times are integers, nanoseconds since 1970. Parquet needs
+    the extra trioagg[parquet]. No file is overwritten, and one that is there is whole.
     """
     from trioagg.settings import instant
     from trioagg.store import ALWAYS, Span
+    from trioagg.views import bars, chart
     from trioagg.views import export as view
 
     span = Span(
@@ -39,9 +41,14 @@ def export(
     )
     if span.first >= span.end:
         raise SettingsError(f"--to: bad value {end!r}: must be later than --from {first}")
-    path = Path(read_settings(config, database=("--database", database)).run.database)
+    value("--interval", interval, chart.length)
+    settings = read_settings(config, database=("--database", database))
+    path, chosen = Path(settings.run.database), {"exchanges": exchange or (), "symbols": upper(symbol)}
     _end_on_sigterm()
-    view.export(path, kind.value, output, exchanges=exchange or (), symbols=upper(symbol), span=span)
+    if kind is Kind.BARS:
+        bars.export_bars(path, interval or settings.run.candle, output, span=span, **chosen)
+    else:
+        view.export(path, kind.value, output, span=span, **chosen)
 
 
 def chart(

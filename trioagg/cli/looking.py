@@ -13,6 +13,7 @@ from trioagg.cli.options import (
     Database,
     Exchanges,
     Format,
+    Interval,
     Kind,
     Listing,
     Symbols,
@@ -34,25 +35,33 @@ def show(
     stale: Annotated[
         str | None, typer.Option(metavar="SECONDS", help="best: by how much prices may be older than the newest. [30]")
     ] = None,
+    interval: Interval = None,
     config: Config = None,
 ) -> None:
     """Show the latest rows of the database.
 
     Without --limit, the newest ticker of every market, or 20 rows of another kind. The kind best is the best bid and
-    ask across exchanges, and the last price weighted by the day's volume.
+    ask across exchanges, and the last price weighted by the day's volume. The kind bars is candles made from the stored
+    trades, so many intervals of every market, each with the seconds that are covered and whether it is complete,
+    backfilled, partial or unproven; with --follow one comes again when that changes.
     """
     from trioagg.settings import number
-    from trioagg.views import best
+    from trioagg.views import bars, best, chart
     from trioagg.views import show as view
 
     rows = value("--limit", limit, number(int, least=1, most=1_000_000_000))
-    path = Path(read_settings(config, database=("--database", database)).run.database)
+    value("--interval", interval, chart.length)
+    settings = read_settings(config, database=("--database", database))
+    path = Path(settings.run.database)
     chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
     if kind is Kind.BEST:
         if follow:
             raise SettingsError("--follow: the kind 'best' is a look at now; follow 'ticker' or 'quotes'")
         patience = best.STALE if stale is None else value("--stale", stale, number(float, least=0))
         best.show_best(path, form.value, limit=rows, stale=patience, **chosen)
+    elif kind is Kind.BARS:
+        look = bars.show_bars_on if follow else bars.show_bars
+        look(path, interval or settings.run.candle, form.value, limit=rows, **chosen)
     elif follow:
         view.show_on(path, kind.value, form.value, limit=rows or view.LIMIT, **chosen)
     else:

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     """The kinds of rows."""
 
     BEST = "best"
+    BARS = "bars"
     TICKER = "ticker"
     TRADES = "trades"
     CANDLES = "candles"
@@ -63,6 +64,9 @@ Symbols = Annotated[list[str] | None, many("symbol", "s", "A symbol, such as BTC
 Channels = Annotated[list[str] | None, many("channel", "c", "A channel, such as trades")]
 Database = Annotated[Path | None, typer.Option("--database", "-d", metavar="FILE", help="The SQLite file.")]
 Sinks = Annotated[list[str] | None, typer.Option("--sink", metavar="URL", help="A further store; repeat for more.")]
+Interval = Annotated[
+    str | None, typer.Option(metavar="LENGTH", help="bars: how long one is, as 10s, 1m, 4h, 1d. [the setting candle]")
+]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, in place of ./settings.ini.")]
 
 

@@ -46,6 +46,7 @@ from trioagg.exchanges._terms import (
     Hole,
     Kept,
     Limits,
+    Lost,
     Missed,
     Output,
     Proof,
@@ -72,6 +73,7 @@ __all__ = [
     "Hole",
     "Kept",
     "Limits",
+    "Lost",
     "Missed",
     "Output",
     "Proof",
@@ -99,7 +101,8 @@ class Exchange(ABC):
     """Channels that REST is polled for, beside or instead of a stream."""
     proofs: ClassVar[Mapping[Channel, Proof]]
     limits: ClassVar[Limits] = Limits()
-    heartbeat: ClassVar[Heartbeat | None] = None
+    heartbeat: Heartbeat | None = None
+    """What the client must say by itself; an adapter may learn how often before it connects."""
     encoding: ClassVar[Literal["", "gzip"]] = ""
     """How binary frames are compressed; empty where binary frames have no meaning."""
     clock: ClassVar[Fetch | None] = None

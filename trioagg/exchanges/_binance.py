@@ -9,8 +9,9 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Ack, Refused
-from trioagg.exchanges._numbers import nanos, positive
+from trioagg.exchanges._numbers import positive
 from trioagg.exchanges._records import Market, candle, spot
+from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade
 
 STEPS = (("PRICE_FILTER", "tickSize"), ("LOT_SIZE", "stepSize"))

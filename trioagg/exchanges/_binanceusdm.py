@@ -9,9 +9,10 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from trioagg.exchanges import _binance as spot
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._numbers import positive, quantities
 from trioagg.exchanges._records import Market
 from trioagg.exchanges._records import candle as candle_of
+from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Trade
 
 PERPETUAL = ("PERPETUAL", "TRADIFI_PERPETUAL")

@@ -12,20 +12,19 @@ from attrs import evolve
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import candle, spot
+from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._records import candle, known, spot
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
 
-SECOND = 1_000_000_000  # ns
 SILENCE = 60.0  # seconds for which an address is shut out that asked too often
 CHECKED = 25  # levels of a side that a checksum covers
 PLAIN = Decimal("1e-6")  # the smallest number that JavaScript writes without an exponent
 EPOCH_MS = 1_000_000_000_000  # a number behind a frame's data that is larger is a time, else it counts frames
 
-STEPS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "3h": 10800, "6h": 21600, "12h": 43200}
-STEPS |= {"1D": 86400, "1W": 604800, "14D": 1209600, "1M": 2678400}  # seconds of a candle, at most
 SPELLED = {"1d": "1D", "1w": "1W", "14d": "14D"}
-INTERVALS = {theirs: ours for ours, theirs in SPELLED.items()}
+INTERVALS = {name: name for name in "1m 5m 15m 30m 1h 3h 6h 12h 1M".split()}
+INTERVALS |= {theirs: ours for ours, theirs in SPELLED.items()}
 
 CANONICAL = {
     code: asset
@@ -261,11 +260,9 @@ def candles(market: tuple[str, str], data: bytes, at: Nanos) -> list[Candle]:
     Args:
         market: symbol and interval, as the exchange spells it.
     """
-    symbol, interval = market
-    if interval not in STEPS:
-        raise WireError(f"unknown interval {interval[:40]!r}")
+    interval = known(market[1], INTERVALS, "interval")
     rows = sorted(_candles.decode(many(data)), key=lambda row: row.mts)
-    ours, over = (symbol, INTERVALS.get(interval, interval)), at - 2 * STEPS[interval] * SECOND
+    ours, over = (market[0], interval), at - 2 * length(interval)
     return [_candle(ours, row, closed=row.mts < rows[-1].mts or nanos(row.mts) <= over, at=at) for row in rows]
 
 
@@ -370,9 +367,9 @@ def instruments(body: bytes) -> list[Instrument]:
     """
     check(body)
     pairs, perpetuals, codes = _lists.decode(body)
-    known = {**CANONICAL, **dict(codes)}
+    canonical = {**CANONICAL, **dict(codes)}
     pairs = [pair for pair in (*pairs, *perpetuals) if not pair.startswith(PAPER)]
-    symbols: Sequence[tuple[str, str]] = [(pair, unified(pair, known)) for pair in pairs]
+    symbols: Sequence[tuple[str, str]] = [(pair, unified(pair, canonical)) for pair in pairs]
     return [_instrument(pair, symbol) for pair, symbol in symbols if "/" in symbol]
 
 

@@ -11,18 +11,18 @@ from attrs import evolve
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import candle, spot
+from trioagg.exchanges._numbers import quantities, step
+from trioagg.exchanges._records import candle, known, parted, spot
+from trioagg.exchanges._times import length, nanos, seconds
 from trioagg.model import Candle, Instrument, Level, Nanos
 from trioagg.model import Funding as Rate
 
 PERPETUAL = "-perp"
-SECOND = 1_000_000_000  # ns
 LIMITED = {b"400.002", b"400.067", b"400.068"}  # response codes that are rate limits
 SILENCE = 60.0  # seconds after one, which names none
 
-STEPS = {"1m": 60, "3m": 180, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600}  # seconds of a candle
-STEPS |= {"2h": 7200, "4h": 14400, "6h": 21600, "12h": 43200, "1d": 86400, "3d": 259200}
+STEPS = {name: length(name) // length("1s") for name in "1m 3m 5m 15m 30m 1h 2h 4h 6h 12h 1d 3d".split()}
+"""The lengths of candles, in seconds."""
 INTERVALS = {str(step): interval for interval, step in STEPS.items()}
 
 QUOTES = "USDT USDC RLUSD EURC USD EUR GBP PAX BTC ETH".split()  # for spelling a symbol that no instrument list told
@@ -146,7 +146,7 @@ rest_error = msgspec.json.Decoder(RestError, strict=False)
 
 def time(stamp: int) -> Nanos:
     """A time in seconds, or in anything finer."""
-    return stamp * SECOND if 0 <= stamp < 9_000_000_000 else nanos(stamp)
+    return seconds(stamp) if stamp < 9_000_000_000 else nanos(stamp)
 
 
 def words(raw: Raw) -> str:
@@ -173,15 +173,8 @@ def refuse(body: bytes) -> None:
 def unified(native: str) -> str:
     """``btcusd-perp`` as ``BTC/USD:USD``; ``native`` in capitals where unclear."""
     pair = native.removesuffix(PERPETUAL)
-    symbol = ODD.get(pair) or _parted(pair.upper())
+    symbol = ODD.get(pair) or "/".join(parted(pair.upper(), QUOTES) or [pair.upper()])
     return f"{symbol}:{symbol.partition('/')[2]}" if "/" in symbol and pair != native else symbol
-
-
-def _parted(pair: str) -> str:
-    for asset in QUOTES:
-        if pair.endswith(asset) and pair != asset:
-            return f"{pair.removesuffix(asset)}/{asset}"
-    return pair
 
 
 def named(name: str) -> str:
@@ -200,9 +193,9 @@ def instrument(market: RestMarket) -> Instrument:
     """A market."""
     symbol = named(market.name)
     base, quote = symbol.partition(":")[0].split("/", 1)
-    tick, step = (Decimal(1).scaleb(-decimals) for decimals in (market.counter_decimals, market.base_decimals))
+    tick, lot = step(market.counter_decimals), step(market.base_decimals)
     status = "trading" if market.trading == "Enabled" else market.trading.lower()
-    listed = spot("bitstamp", (base, quote), market.market_symbol, tick=tick, step=step, status=status)
+    listed = spot("bitstamp", (base, quote), market.market_symbol, tick=tick, step=lot, status=status)
     return evolve(listed, symbol=symbol, contract_size=market.contract_size)
 
 
@@ -219,11 +212,10 @@ def candles(symbol: str, step: str, rows: Sequence[RestCandle], at: Nanos) -> li
     Args:
         step: seconds of one, as the request spelled them.
     """
-    if step not in INTERVALS:
-        raise WireError(f"unknown step {step[:40]!r}")
-    newest, over = max((row.timestamp for row in rows), default=0), at - 2 * int(step) * SECOND
+    interval = known(step, INTERVALS, "step")
+    newest, over = max((row.timestamp for row in rows), default=0), at - 2 * length(interval)
     return [
-        _candle((symbol, INTERVALS[step]), row, closed=row.timestamp < newest or time(row.timestamp) <= over, at=at)
+        _candle((symbol, interval), row, closed=row.timestamp < newest or time(row.timestamp) <= over, at=at)
         for row in rows
     ]
 
@@ -231,15 +223,3 @@ def candles(symbol: str, step: str, rows: Sequence[RestCandle], at: Nanos) -> li
 def _candle(market: tuple[str, str], row: RestCandle, *, closed: bool, at: Nanos) -> Candle:
     prices = (row.open, row.high, row.low, row.close)
     return candle("bitstamp", market, time(row.timestamp), prices=prices, volume=row.volume, closed=closed, at=at)
-
-
-def difference(before: Sequence[Level], now: Sequence[Level]) -> list[Level]:
-    """What changed on one side of a book; 0 where a level went.
-
-    Raises:
-        WireError: a number cannot be.
-    """
-    positive(*(price for price, _ in now))
-    quantities(*(amount for _, amount in now))
-    old, new = dict(before), dict(now)
-    return [(price, new.get(price, Decimal(0))) for price in old | new if old.get(price) != new.get(price)]

@@ -25,6 +25,7 @@ WAITING = 5_000
 """Changes that may wait for a snapshot; of more, the oldest are dropped."""
 
 Half = tuple[Decimal | None, Decimal | None]
+"""One side of a quote: the best price, and how much stands there."""
 NOBODY: Half = (None, None)
 
 
@@ -111,6 +112,17 @@ class OrderBook:
             self._asks.put(price, amount)
         return self._told(bids, asks, stamp, at, whole=False)
 
+    def retold(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
+        """Take a book that is told whole each time: after the first one, what is another in it is what changed.
+
+        Raises:
+            WireError: a number cannot be; nothing was taken.
+        """
+        _check(bids, asks)
+        if not self.standing:
+            return self.replace(bids, asks, stamp, at)
+        return self.change(_difference(self.bids(), bids), _difference(self.asks(), asks), stamp, at)
+
     def fall(self) -> None:
         """It is not whole any more: its changes mean nothing until the next snapshot."""
         self.standing = False
@@ -178,7 +190,7 @@ class Change:
 
 
 class JoinedBook(OrderBook):
-    """A book whose changes are counted.
+    """A book whose changes are counted, and whose snapshots are asked for.
 
     Attributes:
         held: the number of the last change that is in it.
@@ -227,16 +239,68 @@ class JoinedBook(OrderBook):
         if change.number == self.held or (change.number < self.held and change.after != self.held):
             return []
         if change.after > self.held:
-            missed = self._missed(self.held + 1, change.after)
             self.fall()
             self._waiting.append(change)
-            return [missed]
+            return [_missed(self.symbol, self.held + 1, change.after)]
         events = self.change(change.bids, change.asks, change.stamp, at)
         self.held = change.number
         return list(events)
 
-    def _missed(self, first: int, last: int) -> Missed:
-        return Missed(self.symbol, Channel.BOOK, "changes of the order book are missing", first, last)
+
+class ChainedBook(OrderBook):
+    """A book whose snapshots come in its stream, and whose changes each name the one before.
+
+    Args:
+        counted: whether numbers are one more each time, so that a jump tells what is missing.
+
+    Attributes:
+        held: the number of the last message that is in it.
+    """
+
+    def __init__(
+        self, exchange: str, symbol: str, plan: BookPlan, *, depth: int | None = None, counted: bool = False
+    ) -> None:
+        super().__init__(exchange, symbol, plan, depth=depth)
+        self.held = -1
+        self._counted = counted
+
+    def begin(self, whole: Change, at: Nanos) -> list[Event]:
+        """Take a snapshot, whatever was held before; it follows nothing.
+
+        Raises:
+            WireError: a number cannot be; nothing was taken.
+        """
+        events = self.replace(whole.bids, whole.asks, whole.stamp, at)
+        self.held = whole.number
+        return events
+
+    def follow(self, change: Change, at: Nanos) -> list[Event | Missed]:
+        """Take a change that follows what is held, even where the count begins anew, or that tells it once more.
+
+        Returns:
+            What is wanted of it; or that something never came: then the book has fallen, and the change is lost.
+
+        Raises:
+            WireError: a number cannot be; nothing was taken.
+        """
+        if self.standing and self.held not in (change.after, change.number):
+            _check(change.bids, change.asks)
+            self.fall()
+            jump = self._counted and change.after > self.held
+            return [_missed(self.symbol, self.held + 1, change.after) if jump else _missed(self.symbol)]
+        events = self.change(change.bids, change.asks, change.stamp, at)
+        self.held = change.number
+        return list(events)
+
+
+def _missed(symbol: str, first: int | None = None, last: int | None = None) -> Missed:
+    return Missed(symbol, Channel.BOOK, "changes of the order book are missing", first, last)
+
+
+def _difference(before: Sequence[Level], now: Sequence[Level]) -> list[Level]:
+    """The levels of one side that went, at 0, and those that are new or of another amount."""
+    old, new = dict(before), dict(now)
+    return [(price, new.get(price, Decimal(0))) for price in old | new if old.get(price) != new.get(price)]
 
 
 def _check(bids: Sequence[Level], asks: Sequence[Level]) -> None:

@@ -11,9 +11,11 @@ from attrs import evolve
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges import Feed, Missed, Send, Subscription
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import candle, known, spot
+from trioagg.exchanges import Feed, Send, Subscription
+from trioagg.exchanges._books import NOBODY, Half
+from trioagg.exchanges._numbers import number, positive, quantities, trade_id
+from trioagg.exchanges._records import candle, known, parted, spot
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import (
     Candle,
     Channel,
@@ -26,7 +28,6 @@ from trioagg.model import (
     Side,
     Ticker,
     Trade,
-    TradeId,
 )
 
 Row = TypeVar("Row")
@@ -39,9 +40,6 @@ SILENCE = {10006: 5.0, 10018: 600.0, 429: 10.0}  # retCode → seconds
 SPELLED = {"1m": "1", "3m": "3", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "2h": "120", "4h": "240"}
 SPELLED |= {"6h": "360", "12h": "720", "1d": "D", "1w": "W", "1M": "M"}
 INTERVALS = {theirs: ours for ours, theirs in SPELLED.items()}
-MINUTE, LONG = 60_000_000_000, {"D": 1440, "W": 7 * 1440, "M": 31 * 1440}  # minutes, at the most
-
-
 QUOTES = "USDT USDC USDE USD1 EUR BRL TRY BTC ETH MNT USD".split()
 """For spelling a symbol that no instrument list told."""
 
@@ -63,11 +61,7 @@ TOPICS: Mapping[Product, Mapping[Channel, Sequence[str]]] = {
 
 UNUSED = "orderbook liquidation lt kline_lt tickers_lt insurance adlAlert priceLimit system".split()
 """Topics that are known and not collected; of ``orderbook`` those that no number names."""
-UNUSED_PATHS = (
-    "time instruments-info orderbook full_orderbook rpi_orderbook mark-price-kline index-price-kline "
-    "premium-index-price-kline funding/history open-interest historical-volatility insurance risk-limit "
-    "delivery-price new-delivery-price account-ratio index-price-components price-limit adlAlert"
-).split()
+UNUSED_PATHS = ("time", "instruments-info", "orderbook")
 
 
 class Frame(Struct):
@@ -239,8 +233,6 @@ rest_bars = msgspec.json.Decoder(RestBars, strict=False)
 rest_symbols = msgspec.json.Decoder(Rows[RestSymbol])
 
 Told = dict[str, Decimal | None]
-Half = tuple[Decimal | None, Decimal | None]
-"""One side of a quote: the price, and how much stands there."""
 
 
 def product(symbol: str) -> Product:
@@ -266,12 +258,6 @@ def request(number: str, operation: str, topic: str) -> Send:
     return Send(msgspec.json.encode({"req_id": number, "op": operation, "args": [topic]}).decode())
 
 
-def missed(symbol: str, held: int, number: int) -> Missed:
-    """What a step that is not to the next number means; a step back names nothing."""
-    span = (held + 1, number - 1) if number > held else (None, None)
-    return Missed(symbol, Channel.BOOK, "changes of the order book are missing", *span)
-
-
 def native(symbol: str) -> str:
     """The spelling by rule: ``BTCUSDT`` on both products, ``BTCPERP`` for the contract in USDC."""
     pair, _, settled = symbol.upper().partition(":")
@@ -283,8 +269,7 @@ def unified(native: str) -> str:
     """The spot market of a spelling, unless there is only a contract; ``native`` itself where unclear."""
     if native.endswith("PERP") and native != "PERP":
         return f"{native.removesuffix('PERP')}/USDC:USDC"
-    quote = next((asset for asset in QUOTES if native.endswith(asset) and native != asset), None)
-    return f"{native.removesuffix(quote)}/{quote}" if quote else native
+    return "/".join(parted(native, QUOTES) or [native])
 
 
 def spelled(whose: Product, symbol: str) -> str:
@@ -314,19 +299,6 @@ def answered(body: bytes) -> Answer:
     return told
 
 
-def trade_id(text: str) -> TradeId:
-    """A number where the exchange writes one, and exactly so.
-
-    Raises:
-        WireError: there is none.
-    """
-    if text.isascii() and text.isdigit() and len(text) < 30 and text[0] != "0":
-        return int(text)
-    if not text:
-        raise WireError("a trade without an id")
-    return text
-
-
 def trade(symbol: str, t: Deal | RestDeal, at: Nanos) -> Trade:
     """A trade, from either road."""
     positive(t.p, t.v)
@@ -338,14 +310,14 @@ def best(levels: Sequence[Level], before: Half) -> Half:
     """The best level of one side; a size of zero takes a level away, no level leaves what was before."""
     if not levels:
         return before
-    return next(((price, size) for price, size in levels if size), (None, None))
+    return next(((price, size) for price, size in levels if size), NOBODY)
 
 
 def numbers(fields: Fields) -> Told:
     """The fields that were sent; None for those that were sent empty."""
     texts = {name: getattr(fields, name) for name in Fields.__struct_fields__[1:]}
-    told = {name: Decimal(text) if text else None for name, text in texts.items() if text is not UNSET}
-    quantities(*(abs(number) if number and name == "funding_rate" else number for name, number in told.items()))
+    told = {name: number(text) for name, text in texts.items() if text is not UNSET}
+    quantities(*(abs(figure) if figure and name == "funding_rate" else figure for name, figure in told.items()))
     return told
 
 
@@ -374,11 +346,10 @@ def events(
 
 def bar(symbol: str, spelled: str, k: Bar | RestBar, *, at: Nanos) -> Candle:
     """A candle, from either road; one of REST closes when its time is over."""
-    market = symbol, known(spelled, INTERVALS, "interval")
+    interval = known(spelled, INTERVALS, "interval")
     opens, prices = nanos(k.start), (k.open, k.high, k.low, k.close)
-    over = opens + (LONG.get(spelled) or int(spelled)) * MINUTE <= at
-    closed = k.confirm if isinstance(k, Bar) else over
-    return candle("bybit", market, opens, prices=prices, volume=k.volume, closed=closed, at=at)
+    closed = k.confirm if isinstance(k, Bar) else opens + length(interval) <= at
+    return candle("bybit", (symbol, interval), opens, prices=prices, volume=k.volume, closed=closed, at=at)
 
 
 def liquidation(symbol: str, forced: Forced, at: Nanos) -> Liquidation:

@@ -12,17 +12,16 @@ from msgspec import Raw, Struct
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Feed, Send, Subscription
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
-from trioagg.exchanges._records import spot
-from trioagg.model import Channel, Instrument, Level, Nanos, TradeId
-
-LATEST = 9_000_000_000_000_000_000  # ns: the year 2255
+from trioagg.exchanges._books import Change
+from trioagg.exchanges._numbers import EXACT, positive, quantities
+from trioagg.exchanges._records import parted, spot
+from trioagg.exchanges._times import nanos
+from trioagg.model import Channel, Instrument, Level
 
 FRAMES = {name: name for name in ("1m", "5m", "15m", "30m", "1h", "2h", "4h", "12h", "1M")}
 FRAMES |= {"1d": "1D", "7d": "7D", "14d": "14D"}
 INTERVALS = {frame: interval for interval, frame in FRAMES.items()}
 INTERVALS |= {"M1": "1m", "M5": "5m", "M15": "15m", "M30": "30m", "H1": "1h", "H4": "4h", "D1": "1d"}
-SECONDS = {"m": 60, "h": 3600, "d": 86400, "M": 31 * 86400}
 
 STREAMS = {
     Channel.TRADES: "trade",
@@ -107,7 +106,7 @@ class Whole(Sides):
 
     t: int
     tt: int | None = None
-    u: int | None = None
+    u: int = -1
 
 
 class Update(Struct):
@@ -199,39 +198,19 @@ def sized(count: Decimal | None, size: Decimal) -> Decimal | None:
     return None if count is None else EXACT.multiply(count, size)
 
 
-def levels(rows: Sequence[Row], size: Decimal) -> list[Level]:
-    """One side of a book, in the base currency."""
+def whole(told: Whole, size: Decimal) -> Change:
+    """A whole book, in the base currency; it follows nothing."""
+    return Change(-1, told.u, _levels(told.bids, size), _levels(told.asks, size), nanos(told.tt or told.t))
+
+
+def change(told: Update, size: Decimal) -> Change:
+    """What changed in a book, in the base currency."""
+    bids, asks = _levels(told.update.bids, size), _levels(told.update.asks, size)
+    return Change(told.pu, told.u, bids, asks, nanos(told.tt or told.t))
+
+
+def _levels(rows: Sequence[Row], size: Decimal) -> list[Level]:
     return [(row.price, EXACT.multiply(row.amount, size)) for row in rows]
-
-
-def trade_id(deal: Deal) -> TradeId:
-    """The match's id where it is sent, else the trade's; a number where that is one, digit for digit.
-
-    Raises:
-        WireError: there is neither.
-    """
-    if not (text := deal.m or deal.d):
-        raise WireError("a trade without an id")
-    plain = text.isascii() and text.isdecimal() and len(text) < 20 and (text[0] != "0" or text == "0")
-    return int(text) if plain else text
-
-
-def stamp(deal: Deal) -> Nanos:
-    """When the trade happened, as finely as told.
-
-    Raises:
-        WireError: it lies outside the years 1970 to 2255.
-    """
-    if deal.tn is None:
-        return nanos(deal.t)
-    if not 0 <= deal.tn < LATEST:
-        raise WireError(f"impossible time: {deal.tn}"[:80])
-    return deal.tn
-
-
-def length(interval: str) -> Nanos:
-    """How long a candle lasts, at most."""
-    return int(interval[:-1]) * SECONDS[interval[-1]] * 1_000_000_000
 
 
 def native(symbol: str) -> str:
@@ -247,10 +226,8 @@ def unified(native: str) -> str:
     pair, _, term = native.partition("-")
     if not term:
         return native.replace("_", "/")
-    for quote in ("USDT", "USDC", "USD"):
-        if pair.endswith(quote) and pair != quote:
-            return f"{pair.removesuffix(quote)}/{quote}:{quote}" + ("" if term == "PERP" else f"-{term}")
-    return native
+    assets = parted(pair, ("USDT", "USDC", "USD"))
+    return f"{'/'.join(assets)}:{assets[1]}" + ("" if term == "PERP" else f"-{term}") if assets else native
 
 
 def instruments(body: Raw) -> list[Instrument]:

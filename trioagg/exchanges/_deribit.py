@@ -10,14 +10,14 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._books import Change
+from trioagg.exchanges._numbers import positive, quantities
 from trioagg.exchanges._records import Market, candle
+from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
 
-MINUTE = 60_000_000_000  # ns
-MINUTES = {"1m": 1, "3m": 3, "5m": 5, "10m": 10, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "3h": 180, "6h": 360}
-MINUTES |= {"12h": 720, "1d": 1440}
-RESOLUTIONS = {interval: "1D" if interval == "1d" else str(minutes) for interval, minutes in MINUTES.items()}
+RESOLUTIONS = {"1m": "1", "3m": "3", "5m": "5", "10m": "10", "15m": "15", "30m": "30", "1h": "60", "2h": "120"}
+RESOLUTIONS |= {"3h": "180", "6h": "360", "12h": "720", "1d": "1D"}
 INTERVALS = {resolution: interval for interval, resolution in RESOLUTIONS.items()}
 
 HASTE, SILENCE = 10028, 10.0
@@ -28,13 +28,7 @@ UNUSED = (
     "deribit_price_statistics deribit_volatility_index instrument_state platform_state rfq block_rfq announcements"
 ).split()
 """Channels that are known and not collected."""
-UNUSED_PATHS = (
-    "get_time status test hello get_instrument get_instruments get_currencies get_order_book get_contract_size "
-    "get_order_book_by_instrument_id get_book_summary_by_currency get_book_summary_by_instrument get_index "
-    "get_index_price get_index_price_names get_funding_chart_data get_funding_rate_history get_funding_rate_value "
-    "get_mark_price_history get_historical_volatility get_volatility_index_data get_delivery_prices "
-    "get_last_settlements_by_currency get_last_settlements_by_instrument get_expirations get_announcements"
-).split()
+UNUSED_PATHS = ("get_time", "test", "get_instrument", "get_instruments", "get_order_book")
 
 
 class Params(Struct, frozen=True):
@@ -255,8 +249,14 @@ def interest(symbol: str, told: Tick, at: Nanos) -> Iterable[OpenInterest]:
         yield OpenInterest("deribit", symbol, told.open_interest, nanos(told.timestamp), at)
 
 
-def levels(rows: Sequence[Row]) -> list[Level]:
-    """One side of a book or of its changes; 0 where nothing stands any more."""
+def change(told: Book) -> Change:
+    """A whole book or its changes."""
+    after, stamp = -1 if told.prev_change_id is None else told.prev_change_id, nanos(told.timestamp)
+    return Change(after, told.change_id, _levels(told.bids), _levels(told.asks), stamp)
+
+
+def _levels(rows: Sequence[Row]) -> list[Level]:
+    """One side; 0 where nothing stands any more."""
     return [(row.price, Decimal(0) if row.became == "delete" else row.amount) for row in rows]
 
 
@@ -276,13 +276,6 @@ def bars(told: Columns) -> list[Bar]:
     if len({len(column) for column in columns}) != 1:
         raise WireError("candles whose columns differ in length")
     return [Bar(*row) for row in zip(*columns, strict=True)]
-
-
-def interval(resolution: str) -> str:
-    """Our spelling of a candle's length."""
-    if resolution not in INTERVALS:
-        raise WireError(f"unknown resolution {resolution[:40]!r}")
-    return INTERVALS[resolution]
 
 
 def instruments(body: Raw) -> list[Instrument]:

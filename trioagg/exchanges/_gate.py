@@ -8,9 +8,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._numbers import number, positive, quantities, step
 from trioagg.exchanges._records import Market, spot
 from trioagg.exchanges._records import candle as candle_of
+from trioagg.exchanges._times import nanos, seconds
 from trioagg.model import Candle as Told
 from trioagg.model import Instrument, Level, Nanos, Side
 from trioagg.model import Trade as Traded
@@ -175,14 +176,14 @@ rest_time = msgspec.json.Decoder(RestTime)
 _rest_error = msgspec.json.Decoder(RestError)
 
 
-def number(text: str) -> Decimal | None:
+def figure(text: str) -> Decimal | None:
     """A price or size; None where it is empty.
 
     Raises:
         decimal.InvalidOperation: it is no number.
         WireError: it is none that can be.
     """
-    found = Decimal(text) if text else None
+    found = number(text)
     quantities(found)
     return found
 
@@ -213,13 +214,13 @@ def traded(symbol: str, t: Trade | RestTrade, market_id: int | None, at: Nanos) 
 def streamed_candle(symbol: str, k: Candle, at: Nanos) -> Told:
     """A candle of the socket."""
     market, prices = (symbol, interval_of(k.n.partition("_")[0])), (k.o, k.h, k.l, k.c)
-    return candle_of("gate", market, nanos(k.t * 1000), prices=prices, volume=k.a, closed=k.w, at=at)
+    return candle_of("gate", market, seconds(k.t), prices=prices, volume=k.a, closed=k.w, at=at)
 
 
 def rest_candle(market: Market, k: RestCandle, at: Nanos) -> Told:
     """A candle of REST."""
     prices = (k.open, k.high, k.low, k.close)
-    return candle_of("gate", market, nanos(k.time * 1000), prices=prices, volume=k.volume, closed=k.closed, at=at)
+    return candle_of("gate", market, seconds(k.time), prices=prices, volume=k.volume, closed=k.closed, at=at)
 
 
 def interval_of(name: str) -> str:
@@ -229,6 +230,6 @@ def interval_of(name: str) -> str:
 
 def instrument(pair: RestPair) -> Instrument:
     """A market."""
-    tick, step = (Decimal(1).scaleb(-places) for places in (pair.precision, pair.amount_precision))
+    tick, lot = step(pair.precision), step(pair.amount_precision)
     status = "trading" if pair.trade_status == "tradable" else pair.trade_status.lower()
-    return spot("gate", (pair.base, pair.quote), pair.id, tick=tick, step=step, status=status)
+    return spot("gate", (pair.base, pair.quote), pair.id, tick=tick, step=lot, status=status)

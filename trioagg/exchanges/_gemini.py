@@ -11,13 +11,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import Ack, Refused, Retire, Subscription
-from trioagg.exchanges._numbers import nanos, positive
+from trioagg.exchanges._numbers import positive
 from trioagg.exchanges._records import Market, candle, spot
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import Candle, Channel, Instrument, Level, Nanos, Trade
 
-SECOND = 1_000_000_000
-SECONDS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "6h": 21600, "1d": 86400}
-FRAMES = {interval: {"1h": "1hr", "6h": "6hr", "1d": "1day"}.get(interval, interval) for interval in SECONDS}
+FRAMES = {"1m": "1m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1hr", "6h": "6hr", "1d": "1day"}
 INTERVALS = {frame: interval for interval, frame in FRAMES.items()}
 """REST's names of candles → ours."""
 SILENCE = 10.0
@@ -162,12 +161,7 @@ rest_risk = msgspec.json.Decoder(RestRisk)
 rest_symbols = msgspec.json.Decoder(list[RestSymbol])
 
 
-def moment(stamp: int) -> Nanos:
-    """A time as nanoseconds: as it is, unless it is so small that it is in milliseconds or microseconds."""
-    return stamp if 9_000_000_000_000_000 <= stamp < 9_000_000_000_000_000_000 else nanos(stamp)
-
-
-def number(text: str) -> Decimal | None:
+def figure(text: str) -> Decimal | None:
     """A number of a quote; None where its side is empty."""
     return msgspec.convert(text, Decimal) if text else None
 
@@ -207,13 +201,13 @@ def taken(symbol: str, told: RestTrade | OldTrade, at: Nanos) -> list[Trade]:
     if told.side not in ("buy", "sell"):
         return []
     positive(told.price, told.amount)
-    return [Trade("gemini", symbol, told.id, told.price, told.amount, told.side, moment(told.time), at)]
+    return [Trade("gemini", symbol, told.id, told.price, told.amount, told.side, nanos(told.time), at)]
 
 
 def rest_candle(market: Market, row: RestCandle, at: Nanos) -> Candle:
     """A candle of REST, which closes when its time is over."""
     opens, prices = nanos(row.time), (row.open, row.high, row.low, row.close)
-    closed = opens + SECONDS[market[1]] * SECOND <= at
+    closed = opens + length(market[1]) <= at
     return candle("gemini", market, opens, prices=prices, volume=row.volume, closed=closed, at=at)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
@@ -13,28 +13,19 @@ from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import _records
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._books import NOBODY, Half
+from trioagg.exchanges._numbers import EXACT, plain, positive, quantities, step
+from trioagg.exchanges._times import length, nanos, seconds
 from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade
 
 SILENCE = 3.0  # seconds, the window of the swaps' limit
 TOO_MANY = {"429", "510", "1006", "1032", "40403", "too-many-request", "too-many-requests"}
-PERIODS = {
-    "1min": ("1m", 60),
-    "5min": ("5m", 300),
-    "15min": ("15m", 900),
-    "30min": ("30m", 1800),
-    "60min": ("1h", 3600),
-    "4hour": ("4h", 14_400),
-    "1day": ("1d", 86_400),
-    "1week": ("1w", 604_800),
-    "1mon": ("1M", 31 * 86_400),
-    "1hour": ("1h", 3600),
-}
-"""Their intervals: ours, and its seconds at most; of two names for one, the last is for reading only."""
+PERIODS = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "60min", "4h": "4hour"}
+PERIODS |= {"1d": "1day", "1w": "1week", "1M": "1mon"}
+INTERVALS = {period: interval for interval, period in PERIODS.items()} | {"1hour": "1h"}
 STATES = {0: "delisted", 1: "trading", 2: "pending", 3: "suspended", 4: "suspended", 5: "settling", 6: "delivering"}
 
 T = TypeVar("T")
-Half = tuple[Decimal | None, Decimal | None]
 
 
 class Frame(Struct):
@@ -267,7 +258,7 @@ class Market:
             price, amount = price if len(price) == 2 else (None, None)
         quantities(price, amount)
         if not price:
-            return None, None
+            return NOBODY
         return price, None if amount is None or self.size is None else EXACT.multiply(amount, self.size)
 
 
@@ -290,7 +281,7 @@ def _trade(market: Market, deal: Deal, at: Nanos) -> Trade:
 
 def candle(market: Market, interval: str, bar: Bar, at: Nanos) -> Candle:
     """A candle, which may still change."""
-    prices, opens = (bar.open, bar.high, bar.low, bar.close), nanos(bar.id * 1000)
+    prices, opens = (bar.open, bar.high, bar.low, bar.close), seconds(bar.id)
     return _records.candle(
         "htx", (market.symbol, interval), opens, prices=prices, volume=bar.amount, closed=False, at=at
     )
@@ -298,30 +289,17 @@ def candle(market: Market, interval: str, bar: Bar, at: Nanos) -> Candle:
 
 def candles(market: Market, period: str, answer: Frame, at: Nanos) -> list[Candle]:
     """The candles in an answer, oldest first; closed are those whose time was over by the exchange's clock."""
-    ours, seconds = interval(period)
-    over = (time(answer.ts) or 0) - seconds * 1_000_000_000
+    ours = _records.known(period, INTERVALS, "interval")
+    over = (time(answer.ts) or 0) - length(ours)
     told = sorted(bars.decode(answer.data), key=attrgetter("id"))
     return [evolve(item, closed=item.open_time <= over) for item in (candle(market, ours, bar, at) for bar in told)]
-
-
-def interval(period: str) -> tuple[str, int]:
-    """Our spelling of an interval, and its seconds at most."""
-    if period not in PERIODS:
-        raise WireError(f"unknown interval {period[:40]!r}")
-    return PERIODS[period]
-
-
-def changed(there: Iterable[Level], told: Iterable[Level]) -> list[Level]:
-    """The levels that differ between what was there and what is told now; 0 where one went."""
-    before, now = dict(there), dict(told)
-    return [(price, now.get(price, Decimal(0))) for price in before | now if before.get(price) != now.get(price)]
 
 
 def time(told: int | str | None) -> Nanos | None:
     """A time in milliseconds as number or text; None where there is none."""
     if told is None:
         return None
-    if isinstance(told, str) and not (told.isascii() and told.isdecimal() and len(told) < 20):
+    if isinstance(told, str) and not plain(told):
         raise WireError(f"impossible time: {told[:40]}")
     return nanos(int(told))
 
@@ -345,9 +323,9 @@ def check(answer: Frame) -> None:
 def spot(told: Symbol) -> Instrument:
     """A spot market."""
     pair = told.base_currency.upper(), told.quote_currency.upper()
-    tick, step = _step(told.price_precision), _step(told.amount_precision)
+    tick, lot = step(told.price_precision), step(told.amount_precision)
     status = "trading" if told.state == "online" else told.state
-    return _records.spot("htx", pair, told.symbol, tick=tick, step=step, status=status)
+    return _records.spot("htx", pair, told.symbol, tick=tick, step=lot, status=status)
 
 
 def swap(told: Contract) -> Instrument:
@@ -365,8 +343,3 @@ def swap(told: Contract) -> Instrument:
         amount_unit=base,
         status=STATES.get(told.contract_status, f"state {told.contract_status}"),
     )
-
-
-def _step(decimals: int) -> Decimal | None:
-    """10 to the minus ``decimals``."""
-    return Decimal(1).scaleb(-decimals) if 0 <= decimals <= 40 else None

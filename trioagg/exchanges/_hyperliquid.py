@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from trioagg.errors import WireError
-from trioagg.exchanges._numbers import nanos, positive, quantities
+from trioagg.exchanges._numbers import positive, quantities, step
 from trioagg.exchanges._records import candle, spot
+from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Nanos, OpenInterest, Side, Trade
 
 INTERVALS = "1m 3m 5m 15m 30m 1h 2h 4h 8h 12h 1d 3d 1w 1M".split()
@@ -303,17 +304,7 @@ def half(place: Place | None) -> tuple[Decimal | None, Decimal | None]:
 
 def levels(side: Sequence[Place]) -> list[Level]:
     """One side of a book."""
-    for place in side:
-        positive(place.px)
-        quantities(place.sz)
     return [(place.px, place.sz) for place in side]
-
-
-def changes(before: Sequence[Level], after: Sequence[Level]) -> list[Level]:
-    """What makes one side of a book another: the levels that went, at 0, and those that are new or of another size."""
-    there, prices = set(before), {price for price, _ in after}
-    gone = [(price, Decimal(0)) for price, _ in before if price not in prices]
-    return gone + [level for level in after if level not in there]
 
 
 def _perpetual(row: Perpetual) -> Instrument:
@@ -325,7 +316,7 @@ def _perpetual(row: Perpetual) -> Instrument:
         base=base,
         quote="USDC",
         tick_size=None,
-        amount_step=_step(row.decimals),
+        amount_step=step(row.decimals),
         contract_size=Decimal(1),
         amount_unit=base,
         status="delisted" if row.delisted else "trading",
@@ -342,9 +333,5 @@ def _spots(told: Spots) -> Iterator[Instrument]:
     for pair in told.universe:
         base, quote = pair.tokens
         if base in tokens and quote in tokens:
-            market, step = (names[base], names[quote]), _step(tokens[base].decimals)
-            yield spot("hyperliquid", market, pair.name, tick=None, step=step, status="trading")
-
-
-def _step(decimals: int) -> Decimal:
-    return Decimal(1).scaleb(-decimals)
+            market, lot = (names[base], names[quote]), step(tokens[base].decimals)
+            yield spot("hyperliquid", market, pair.name, tick=None, step=lot, status="trading")

@@ -1,4 +1,4 @@
-"""Kraken's wire: what its messages and answers look like, how it spells markets, and the checksum of its books."""
+"""Kraken's wire: what its messages and answers look like and mean, how it spells markets, the checksum of its books."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from trioagg.model import Level, Side
+from trioagg.exchanges._numbers import positive, quantities, step
+from trioagg.exchanges._records import Market, parted, spot
+from trioagg.exchanges._records import candle as candle_of
+from trioagg.exchanges._times import seconds
+from trioagg.model import Candle as Told
+from trioagg.model import Instrument, Level, Nanos, Side
+from trioagg.model import Ticker as Quoted
+from trioagg.model import Trade as Traded
+
+MINUTES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440, "1w": 10080, "15d": 21600}
+INTERVALS = {str(minutes): interval for interval, minutes in MINUTES.items()}
 
 CANONICAL = {"XBT": "BTC", "XDG": "DOGE"}
 KRAKENS = {asset: spelled for spelled, asset in CANONICAL.items()}
@@ -201,13 +211,48 @@ def _parted(name: str) -> tuple[str, str]:
     """``XXBTZUSD`` or ``XBTUSD`` as its two assets; the second is empty where unclear."""
     if len(name) == 8 and name[4:] in CLASSIC:
         return CLASSIC.get(name[:4], name[:4]), CLASSIC[name[4:]]
-    for asset in QUOTES:
-        if name.endswith(asset):
-            return name.removesuffix(asset), asset
-    return name, ""
+    return parted(name, QUOTES) or (name, "")
 
 
 def checksum(asks: Sequence[Level], bids: Sequence[Level]) -> int:
     """CRC32 over the digits of the best levels, best first: asks, then bids; without points and leading zeros."""
     figures = [f"{number:f}".replace(".", "").lstrip("0") for level in (*asks, *bids) for number in level]
     return zlib.crc32("".join(figures).encode())
+
+
+def interval(minutes: int | str) -> str:
+    """Our spelling of an interval."""
+    return INTERVALS.get(str(minutes), f"{minutes}m")
+
+
+def moment(told: Decimal) -> Nanos:
+    """A time in seconds with a fraction."""
+    positive(told)
+    return seconds(int(told)) + int(told % 1 * 1_000_000_000)
+
+
+def instrument(pair: RestPair) -> Instrument:
+    """A spot market."""
+    base, quote = unified(pair.wsname).split("/", 1)
+    lot, status = step(pair.lot_decimals), "trading" if pair.status == "online" else pair.status.lower()
+    return spot("kraken", (base, quote), f"{base}/{quote}", tick=pair.tick_size, step=lot, status=status)
+
+
+def candle(market: Market, begin: Nanos, row: Candle | RestCandle, *, closed: bool, at: Nanos) -> Told:
+    """A candle, from either road."""
+    prices = (row.open, row.high, row.low, row.close)
+    return candle_of("kraken", market, begin, prices=prices, volume=row.volume, closed=closed, at=at)
+
+
+def rest_day(symbol: str, t: RestTicker, at: Nanos) -> Quoted:
+    """A ticker of REST, which tells no time."""
+    prices = (t.b.first, t.b.third, t.a.first, t.a.third, t.c.first, t.v.second)
+    quantities(*prices)
+    return Quoted("kraken", symbol, *prices, None, at)
+
+
+def rest_trade(symbol: str, t: RestTrade, at: Nanos) -> Traded:
+    """A trade of REST."""
+    positive(t.price, t.amount)
+    side: Side = "buy" if t.side == "b" else "sell"
+    return Traded("kraken", symbol, t.trade_id, t.price, t.amount, side, moment(t.time), at)

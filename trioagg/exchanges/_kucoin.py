@@ -11,29 +11,19 @@ import msgspec
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges import Connect, _records
-from trioagg.exchanges._numbers import nanos, positive
-from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade, TradeId
+from trioagg.exchanges import Connect, Heartbeat, _records
+from trioagg.exchanges._books import JoinedBook
+from trioagg.exchanges._numbers import plain, positive, trade_id
+from trioagg.exchanges._times import nanos, seconds
+from trioagg.model import Candle, Delta, Event, Instrument, Level, Nanos, Side, Trade
 
+TOLD = 100  # levels of a side in a snapshot
 SILENCE = 30.0  # seconds, the window of the limit; how much of it is left, a header tells in milliseconds
 ENDPOINT = re.compile(r"(?P<host>wss?://[^/?#\s]+)(?P<path>/[^?#\s]*)?")
-PERIODS = {
-    "1min": ("1m", 60),
-    "3min": ("3m", 180),
-    "5min": ("5m", 300),
-    "15min": ("15m", 900),
-    "30min": ("30m", 1800),
-    "1hour": ("1h", 3600),
-    "2hour": ("2h", 7200),
-    "4hour": ("4h", 14_400),
-    "6hour": ("6h", 21_600),
-    "8hour": ("8h", 28_800),
-    "12hour": ("12h", 43_200),
-    "1day": ("1d", 86_400),
-    "1week": ("1w", 604_800),
-    "1month": ("1M", 31 * 86_400),
-}
-"""Their intervals: ours, and its seconds at most."""
+PERIODS = {f"{number}m": f"{number}min" for number in (1, 3, 5, 15, 30)}
+PERIODS |= {f"{number}h": f"{number}hour" for number in (1, 2, 4, 6, 8, 12)}
+PERIODS |= {"1d": "1day", "1w": "1week", "1M": "1month"}
+INTERVALS = {period: interval for interval, period in PERIODS.items()}
 
 
 class Frame(Struct):
@@ -128,10 +118,11 @@ class Candles(Struct):
     candles: Row
 
 
-class Server(Struct):
-    """A server that the token is good for."""
+class Server(Struct, rename="camel"):
+    """A server that the token is good for, and how often the client is to ping it, ms."""
 
     endpoint: str
+    ping_interval: int = 18_000
 
 
 class Token(Struct, rename="camel"):
@@ -208,11 +199,47 @@ integer = msgspec.json.Decoder(int)
 answer = msgspec.json.Decoder(Answer)
 
 
-def address(told: Token, at: Nanos) -> Connect:
-    """Where the token is good; its host is named apart, so that a user's own address can stand in its place."""
+class Shallow(JoinedBook):
+    """A book of which a snapshot tells the best levels only: of those beyond, just what changed since is known."""
+
+    def replace(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
+        """Take a snapshot, and note how far it reaches: a side that it does not fill, it tells whole."""
+        self._lowest = min(bids)[0] if len(bids) >= TOLD else None
+        self._highest = max(asks)[0] if len(asks) >= TOLD else None
+        return super().replace(bids, asks, stamp, at)
+
+    def change(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
+        """Take changes; when they wear the book out, it falls, and tells no levels that may not be the market's."""
+        events = super().change(bids, asks, stamp, at)
+        if not self.standing or not self._worn():
+            return events
+        self.fall()
+        return [event for event in events if isinstance(event, Delta)]
+
+    def _worn(self) -> bool:
+        """Whether levels that are wanted, or half of what a snapshot tells, lie beyond its reach."""
+        count = min(self._plan.levels, TOLD // 2)
+        bids, asks = self.bids(count), self.asks(count)
+        low = self._lowest is not None and (len(bids) < count or bids[-1][0] < self._lowest)
+        return low or (self._highest is not None and (len(asks) < count or asks[-1][0] > self._highest))
+
+
+def heartbeat(milliseconds: int) -> Heartbeat:
+    """A ping a sixth earlier than the server wants it; a second to ten minutes, whatever it says."""
+    every = min(max(milliseconds, 1000), 600_000) / 1200
+    return Heartbeat(every, '{"id":"ping","type":"ping"}')
+
+
+def server(told: Token) -> Server:
+    """The server to connect to."""
     if not told.instance_servers:
         raise WireError("the token's answer names no server")
-    endpoint = told.instance_servers[0].endpoint
+    return told.instance_servers[0]
+
+
+def address(told: Token, at: Nanos) -> Connect:
+    """Where the token is good; its host is named apart, so that a user's own address can stand in its place."""
+    endpoint = server(told).endpoint
     parts = ENDPOINT.fullmatch(endpoint)
     if not parts:
         raise WireError(f"no WebSocket address: {endpoint[:80]}")
@@ -234,13 +261,6 @@ def data(told: Answer) -> Raw:
     return told.data
 
 
-def interval(period: str) -> tuple[str, int]:
-    """Our spelling of an interval, and its seconds at most."""
-    if period not in PERIODS:
-        raise WireError(f"unknown interval {period[:40]!r}")
-    return PERIODS[period]
-
-
 def days_of(told: Day) -> Days:
     """The answer of ``stats`` as a list of one."""
     if told.time is None:
@@ -260,36 +280,23 @@ def levels(told: Sequence[Entry]) -> list[Level]:
 
 def sequence(text: str) -> int:
     """The number of a change."""
-    if not _plain(text):
+    if not plain(text):
         raise WireError(f"impossible number: {text[:40]}")
     return int(text)
 
 
-def trade_id(text: str) -> TradeId:
-    """A number, wherever it is one: the oldest ids were hexadecimal."""
-    return int(text) if _plain(text) else text
-
-
-def _plain(text: str) -> bool:
-    """Whether a text is a plain decimal number of a sane length, as the exchange would write it."""
-    return text.isascii() and text.isdecimal() and len(text) < 20 and (text[0] != "0" or text == "0")
-
-
 def moment(told: str | int) -> Nanos:
-    """A time in nanoseconds, as number or text."""
-    if isinstance(told, str) and not _plain(told):
+    """A time as number or text."""
+    if isinstance(told, str) and not plain(told):
         raise WireError(f"impossible time: {told[:40]}")
-    stamp = int(told)
-    if not 0 <= stamp < 9_000_000_000_000_000_000:
-        raise WireError(f"impossible time: {told}"[:60])
-    return stamp
+    return nanos(int(told))
 
 
 def candle(symbol: str, length: str, row: Row, at: Nanos) -> Candle:
     """A candle, which may still change."""
-    if not _plain(row.begin):
+    if not plain(row.begin):
         raise WireError(f"impossible time: {row.begin[:40]}")
-    opens, prices = nanos(int(row.begin) * 1000), (row.open, row.high, row.low, row.close)
+    opens, prices = seconds(int(row.begin)), (row.open, row.high, row.low, row.close)
     return _records.candle("kucoin", (symbol, length), opens, prices=prices, volume=row.volume, closed=False, at=at)
 
 

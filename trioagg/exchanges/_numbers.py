@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
 from trioagg.errors import WireError
+from trioagg.model import TradeId
 
 SMALLEST = Decimal("1e-40")
 LARGEST = Decimal("1e40")
@@ -39,14 +40,31 @@ def quantities(*numbers: Decimal | None) -> None:
             positive(number)
 
 
-def nanos(stamp: int) -> int:
-    """An exchange's time in milliseconds, or microseconds where it was asked for those, as nanoseconds.
+def number(text: str) -> Decimal | None:
+    """A number that may be an empty text; one that is there is still to be checked.
 
     Raises:
-        WireError: it lies outside the years 1970 to 2255.
+        decimal.InvalidOperation: it is neither.
     """
-    if 0 <= stamp < 9_000_000_000_000:
-        return stamp * 1_000_000
-    if 0 <= stamp < 9_000_000_000_000_000:
-        return stamp * 1_000
-    raise WireError(f"impossible time: {stamp}")
+    return Decimal(text) if text else None
+
+
+def step(decimals: int) -> Decimal | None:
+    """The smallest step of a number with so many decimals; None where that is no number of decimals."""
+    return Decimal(1).scaleb(-decimals) if 0 <= decimals <= 40 else None
+
+
+def plain(text: str) -> bool:
+    """Whether a text is a whole number of a sane length, written as we would."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and (text[0] != "0" or text == "0")
+
+
+def trade_id(text: str) -> TradeId:
+    """A number where an exchange writes one, digit for digit; else the text.
+
+    Raises:
+        WireError: there is none.
+    """
+    if not text:
+        raise WireError("a trade without an id")
+    return int(text) if plain(text) else text

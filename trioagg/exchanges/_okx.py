@@ -14,10 +14,12 @@ from msgspec import Meta, Raw, Struct
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Ack, Output, Refused, Retire
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._books import OrderBook
+from trioagg.exchanges._numbers import EXACT, number, positive, quantities
 from trioagg.exchanges._records import Market, candle
+from trioagg.exchanges._times import nanos
 from trioagg.model import Book as Snapshot
-from trioagg.model import Candle, Delta, Event, Funding, Instrument, Level, Nanos, Quote, Side, Ticker
+from trioagg.model import Candle, Delta, Funding, Instrument, Level, Nanos, Quote, Side, Ticker
 
 BARS = {name: name for name in ("1s", "1m", "3m", "5m", "15m", "30m")}
 BARS |= {"1h": "1H", "2h": "2H", "4h": "4H", "6h": "6Hutc", "12h": "12Hutc"}
@@ -35,11 +37,7 @@ UNUSED = (
 """Channels that are known and not collected."""
 UNUSED += [f"candle{bar}" for bar in EASTERN]
 UNUSED += [f"{price}-candle{bar}" for price in ("mark-price", "index") for bar in (*BARS.values(), *EASTERN)]
-UNUSED_PATHS = (
-    "market/books market/books-full market/books-lite market/index-tickers market/index-candles "
-    "market/mark-price-candles market/platform-24-volume public/time public/mark-price public/price-limit "
-    "public/funding-rate-history public/estimated-price public/underlying system/status"
-).split()
+UNUSED_PATHS = ("market/books", "public/time")
 REST = {
     "market/trades": "trades",
     "market/history-trades": "trades",
@@ -52,6 +50,8 @@ REST = {
 }
 """Path → the channel whose rows its answer holds."""
 
+CHECKED = 25
+"""Levels of a side that a checksum covers."""
 HASTE, SHUTDOWN = 60014, 64008
 """Codes that begin a connection anew: what was refused for haste would stay unsubscribed."""
 
@@ -136,8 +136,8 @@ class Book(Struct, rename="camel"):
     asks: list[Row]
     ts: int
     checksum: int = 0
-    prev_seq_id: int | None = None
-    seq_id: int | None = None
+    prev_seq_id: int = -1
+    seq_id: int = -1
 
 
 class Clock(Struct):
@@ -258,7 +258,12 @@ def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:
     return zlib.crc32(":".join(f"{figure:f}" for level in by_turns for figure in level).encode())
 
 
-def measured(told: Event, size: Decimal) -> Event:
+def checks(wanted: int, book: OrderBook) -> bool:
+    """Whether a book is what its checksum says; 0 is none."""
+    return not wanted or wanted % 2**32 == checksum(book.bids(CHECKED), book.asks(CHECKED))
+
+
+def measured(told: Output, size: Decimal) -> Output:
     """What a book in contracts told, in the currency of ``Trade.amount``."""
     if isinstance(told, Quote):
         bid, ask = (None if sz is None else EXACT.multiply(sz, size) for sz in (told.bid_size, told.ask_size))
@@ -267,15 +272,6 @@ def measured(told: Event, size: Decimal) -> Event:
         bids, asks = (tuple((px, EXACT.multiply(sz, size)) for px, sz in side) for side in (told.bids, told.asks))
         return evolve(told, bids=bids, asks=asks)
     return told
-
-
-def number(text: str) -> Decimal | None:
-    """A number that may be an empty text.
-
-    Raises:
-        decimal.InvalidOperation: it is neither.
-    """
-    return Decimal(text) if text else None
 
 
 def ticker(symbol: str, row: Tick, size: Decimal | None, at: Nanos) -> Ticker:
@@ -288,7 +284,8 @@ def ticker(symbol: str, row: Tick, size: Decimal | None, at: Nanos) -> Ticker:
 
 
 def _sized(text: str, size: Decimal | None) -> Decimal | None:
-    return EXACT.multiply(Decimal(text), size) if text and size is not None else None
+    figure = number(text)
+    return None if figure is None or size is None else EXACT.multiply(figure, size)
 
 
 def funding(symbol: str, row: Rate, at: Nanos) -> Funding:

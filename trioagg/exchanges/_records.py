@@ -1,8 +1,8 @@
-"""Events and instruments out of numbers that are checked on the way: no adapter makes one of impossible numbers."""
+"""Events and instruments out of numbers that are checked on the way, and what requests and words are read by."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import evolve
 
 from trioagg.errors import WireError
-from trioagg.exchanges import Fetch
+from trioagg.exchanges import Fetch, Output
 from trioagg.exchanges._numbers import positive, quantities
 from trioagg.model import Candle, Instrument, Nanos
 
@@ -50,6 +50,16 @@ class Newest(dict[Market, Candle]):
                 out[market, before.open_time] = evolve(before, closed=True, received=new.received)
             self[market] = out[market, new.open_time] = new
         return list(out.values())
+
+
+class Changed(dict[str, Mapping[Nanos, Candle]]):
+    """What each poll of candles told last, for exchanges that tell many at each: most of them did not change."""
+
+    def told(self, poll: str, candles: Sequence[Candle]) -> list[Candle]:
+        """Those that differ from what the poll before told."""
+        before, now = self.get(poll, {}), {candle.open_time: evolve(candle, received=0) for candle in candles}
+        self[poll] = now
+        return [candle for candle in candles if before.get(candle.open_time) != now[candle.open_time]]
 
 
 def spot(
@@ -98,3 +108,13 @@ def known(word: str, words: Mapping[str, str], what: str) -> str:
     if word not in words:
         raise WireError(f"unknown {what} {word[:40]!r}")
     return words[word]
+
+
+def unused(*_: object) -> Sequence[Output]:
+    """The route of what is known and not collected."""
+    return ()
+
+
+def parted(pair: str, quotes: Iterable[str]) -> tuple[str, str] | None:
+    """A market's base and quote where nothing stands between them, by what it ends with; None where unclear."""
+    return next(((pair.removesuffix(quote), quote) for quote in quotes if pair.endswith(quote) and pair != quote), None)

@@ -34,6 +34,7 @@ class Limits:
         window: seconds.
         used_header: the answer's header that tells the weight used in the window; empty where there is none.
         cooldown: seconds to stay silent after an HTTP status that brings no waiting time of its own.
+        lifetime: seconds after which a connection is replaced, since the exchange closes it soon after; None for never.
     """
 
     streams: int = 1024
@@ -42,6 +43,7 @@ class Limits:
     window: float = 60
     used_header: str = ""
     cooldown: Mapping[int, float] = field(factory=lambda: {429: 10.0, 418: 120.0, 403: 60.0})
+    lifetime: float | None = None
 
 
 @frozen
@@ -121,7 +123,7 @@ class Refused:
 
 @frozen
 class Retire:
-    """The exchange announced that it will close this connection: replace it."""
+    """The exchange announced that it will close this connection: open its successor, then end it."""
 
     reason: str
 
@@ -141,7 +143,12 @@ class Missed:
     last: int | None = None
 
 
-Action = Connect | Send | Fetch | Ack | Refused | Retire | Missed
+@frozen
+class Lost:
+    """Something of any channel was lost on this connection, between what was told before this and what comes after."""
+
+
+Action = Connect | Send | Fetch | Ack | Refused | Retire | Missed | Lost
 Output = Event | Action
 
 
@@ -159,11 +166,12 @@ class Hole:
     """Trades of one market that are missing: what REST is to be asked for.
 
     Attributes:
-        native: the market, in the exchange's spelling.
+        symbol, native: the market, in our spelling and in the exchange's, which may have two of one spelling.
         first, last: the ids, inclusive; None where the exchange does not count them.
         since, until: the exchange's times of the trades on both sides of it, nanoseconds UTC; others may share them.
     """
 
+    symbol: str
     native: str
     first: int | None
     last: int | None
@@ -218,3 +226,7 @@ class Feed:
     book: BookPlan = BookPlan()
     board: Board = field(factory=dict)
     source: str = ""
+
+    def symbols(self, channel: Channel) -> tuple[str, ...]:
+        """The markets that are subscribed to on a channel."""
+        return tuple(item.symbol for item in self.subscriptions if item.channel is channel)

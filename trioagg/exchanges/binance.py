@@ -10,6 +10,7 @@ Documentation: "REST API", "Web Socket Streams for Binance" and "Rest API: Limit
   snapshot of REST that is asked for once the stream flows ("How to manage a local order book correctly").
 - A subscription to an unknown symbol is acknowledged and stays silent; so symbols are checked against exchangeInfo.
 - Streams are named in the URL; those beyond ``IN_URL`` are subscribed to by message, since a very long URL is refused.
+- A connection is closed after 24 h, and before that where the exchange shuts down, which ``serverShutdown`` announces.
 - Five messages a second may be sent on one connection, pings and pongs included; 1,024 streams fit on one.
 """
 
@@ -40,10 +41,12 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _binance as wire
 from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import asked, candle
+from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._records import asked, candle, parted, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Side, Ticker, Trade
 
+LIFETIME = 23 * 3600 + 50 * 60.0  # the exchange closes a connection after 24 h
 IN_URL = 100  # streams named in the URL
 PAGE = 1000  # trades in one answer
 PER_MESSAGE = 200  # streams named in one SUBSCRIBE
@@ -81,7 +84,9 @@ class Adapter(Exchange):
         Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
     }
-    limits = Limits(streams=1024, sends=4, weight=6000, window=60, used_header="x-mbx-used-weight-1m")
+    limits = Limits(
+        streams=1024, sends=4, weight=6000, window=60, used_header="x-mbx-used-weight-1m", lifetime=LIFETIME
+    )
     clock = Fetch("/api/v3/time")
     joined = (BOOK,)
 
@@ -99,7 +104,7 @@ class Adapter(Exchange):
             "depthUpdate": self._on_depth,
             "kline": self._on_kline,
             "serverShutdown": self._on_shutdown,
-            **dict.fromkeys(UNUSED, self._unused),
+            **dict.fromkeys(UNUSED, unused),
         }
 
     @classmethod
@@ -116,10 +121,7 @@ class Adapter(Exchange):
 
     @classmethod
     def unified(cls, native: str) -> str:
-        for asset in QUOTES:
-            if native.endswith(asset) and native != asset:
-                return f"{native.removesuffix(asset)}/{asset}"
-        return native
+        return "/".join(parted(native, QUOTES) or [native])
 
     def polls(self) -> Iterable[Fetch]:
         if natives := self.natives(Channel.TICKER):
@@ -181,7 +183,7 @@ class Adapter(Exchange):
         kind = kind.partition("@")[0] if kind not in ("", "arr") else whose.removeprefix("!")
         route = self._kind("kline" if kind.startswith("kline_") else kind)
         uninvited = self._streams and stream not in self._streams and not whose.startswith("!")
-        self._routes[stream] = self._unused if uninvited else route
+        self._routes[stream] = unused if uninvited else route
         return self._routes[stream]
 
     def _kind(self, kind: str) -> Route:
@@ -238,9 +240,6 @@ class Adapter(Exchange):
 
     def _on_shutdown(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
         return (Retire("the exchange announced its shutdown"),)
-
-    def _unused(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _rest_day(self, day: wire.RestDay, at: Nanos) -> Ticker:
         quantities(day.bidPrice, day.bidQty, day.askPrice, day.askQty, day.lastPrice, day.volume)

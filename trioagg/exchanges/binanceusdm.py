@@ -46,12 +46,14 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _binance as spot
 from trioagg.exchanges import _binanceusdm as wire
 from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._numbers import nanos, quantities
-from trioagg.exchanges._records import asked
+from trioagg.exchanges._numbers import quantities
+from trioagg.exchanges._records import asked, parted
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Ticker
 
 ROOTS = ("public", "market")
 IN_URL = 100  # streams named in the URL
+LIFETIME = 23 * 3600 + 50 * 60.0  # the exchange closes a connection after 24 h
 PER_MESSAGE = 200  # streams named in one SUBSCRIBE
 EACH = 15  # symbols up to which asking for each one's ticker costs no more than asking for all
 BOOK = "/fapi/v1/depth"
@@ -86,7 +88,9 @@ class Adapter(Exchange):
         Channel.OPEN_INTEREST: Proof.NOTHING,
         Channel.LIQUIDATIONS: Proof.NOTHING,
     }
-    limits = Limits(streams=1024, sends=8, weight=2400, window=60, used_header="x-mbx-used-weight-1m")
+    limits = Limits(
+        streams=1024, sends=8, weight=2400, window=60, used_header="x-mbx-used-weight-1m", lifetime=LIFETIME
+    )
     clock = Fetch("/fapi/v1/time")
     joined = (BOOK,)
 
@@ -127,10 +131,8 @@ class Adapter(Exchange):
 
     @classmethod
     def unified(cls, native: str) -> str:
-        for asset in QUOTES:
-            if native.endswith(asset) and native != asset:
-                return f"{native.removesuffix(asset)}/{asset}:{asset}"
-        return native
+        pair = parted(native, QUOTES)
+        return f"{'/'.join(pair)}:{pair[1]}" if pair else native
 
     @classmethod
     def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:

@@ -40,6 +40,7 @@ from trioagg.exchanges import (
     Fetch,
     Hole,
     Limits,
+    Lost,
     Missed,
     Output,
     Proof,
@@ -50,7 +51,7 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _bitfinex as wire
 from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._records import Newest, asked
+from trioagg.exchanges._records import Newest, asked, unused
 from trioagg.model import CHANNELS, Channel, Event, Instrument, Nanos
 
 OB_CHECKSUM = 131072
@@ -61,7 +62,7 @@ HELD = 1000  # changes of a book that wait for their checksum, at most
 CROWD = 50  # markets beyond which everybody's tickers are asked for
 EARLY = 10_000  # trades whose confirmation is waited for, at most
 UNUSED = ("hb", "fte", "ftu")  # known and not collected
-UNUSED_PATHS = ("conf", "platform", "book", "liquidations", "stats1", "rankings", "pulse", "calc")
+UNUSED_PATHS = ("conf", "platform", "book")
 ENDS = {20051: "the exchange asked for a new connection", 20061: "the exchange's maintenance is over"}
 LIST = "/v2/conf/pub:list:pair:exchange,pub:list:pair:futures,pub:map:currency:sym"
 LIQUIDATIONS = ("status", "liq:global")
@@ -158,7 +159,7 @@ class Adapter(Exchange):
         out = self._data(told, at)
         if before is None or told.number is None or told.number == before + 1:
             return out
-        return (*out, Retire(f"frames were lost: number {told.number} came after {before}"))
+        return (Lost(), *out, Retire(f"frames were lost: number {told.number} came after {before}"))
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
         wire.check(body)
@@ -216,7 +217,7 @@ class Adapter(Exchange):
             case "status" if told.key.startswith("deriv:"):
                 return partial(self._on_status, told.key.removeprefix("deriv:"))
             case "status":
-                return self._unused
+                return unused
             case "candles":
                 interval, native = wire.parted(told.key)
                 return self._market_route(told, native, interval)
@@ -227,7 +228,7 @@ class Adapter(Exchange):
     def _market_route(self, told: wire.Event, native: str, interval: str = "") -> Route:
         symbol = self.symbol(native)
         if not native.startswith("t") or not self.wants(symbol, Channel(told.channel)):
-            return self._unused
+            return unused
         match told.channel:
             case "trades":
                 return partial(self._on_trades, symbol)
@@ -236,7 +237,7 @@ class Adapter(Exchange):
             case "candles":
                 return partial(self._on_candles, (symbol, interval))
         if told.prec != "P0":
-            return self._unused
+            return unused
         self._books[told.number] = native
         return partial(self._on_book, _Book("bitfinex", symbol, self.feed.book))
 
@@ -248,9 +249,6 @@ class Adapter(Exchange):
         if told.channel not in self._routes:
             raise WireError(f"a channel that no answer told: {told.channel}"[:120])
         return self._routes[told.channel](told, at)
-
-    def _unused(self, told: wire.Told, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _on_trades(self, symbol: str, told: wire.Told, at: Nanos) -> Sequence[Output]:
         trades = wire.trades(symbol, told.data, at)

@@ -42,12 +42,13 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _bitstamp as wire
 from trioagg.exchanges._bitstamp import PERPETUAL
 from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._numbers import EXACT, positive, quantities
 from trioagg.exchanges._records import asked
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Level, Nanos, OpenInterest, Side, Ticker, Trade
 
 CROWD = 10  # markets beyond which one request for all tickers is better than one for each
-NEAR: Nanos = 3000 * wire.SECOND  # what the transactions of an hour still cover when they come
+NEAR: Nanos = 3_000_000_000_000  # what the transactions of an hour still cover when they come
 
 UNUSED = ("data", "order_created", "order_changed", "order_deleted", "bts:heartbeat")  # known and not collected
 UNUSED_PATHS = (
@@ -178,7 +179,6 @@ class Adapter(Exchange):
         return () if market is None else (wire.rate(market[0], wire.funding.decode(envelope.data), at),)
 
     def _on_book(self, envelope: wire.Envelope, at: Nanos) -> Sequence[Output]:
-        """A whole book: after the first one, what is another in it is what changed."""
         if (market := self._market(Channel.BOOK, envelope.channel)) is None:
             return ()
         symbol, native = market
@@ -186,10 +186,7 @@ class Adapter(Exchange):
         bids, asks, stamp = self._levels(native, told.bids), self._levels(native, told.asks), nanos(told.microtimestamp)
         if symbol not in self._books:
             self._books[symbol] = OrderBook("bitstamp", symbol, self.feed.book)
-        book = self._books[symbol]
-        if not book.standing:
-            return book.replace(bids, asks, stamp, at)
-        return book.change(wire.difference(book.bids(), bids), wire.difference(book.asks(), asks), stamp, at)
+        return self._books[symbol].retold(bids, asks, stamp, at)
 
     def _levels(self, native: str, levels: Sequence[Level]) -> Sequence[Level]:
         return [(price, self._amount(native, amount)) for price, amount in levels] if native in self._sizes else levels

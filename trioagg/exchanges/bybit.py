@@ -21,7 +21,7 @@ and "Rate Limit" of the V5 API.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -37,7 +37,6 @@ from trioagg.exchanges import (
     Heartbeat,
     Hole,
     Limits,
-    Missed,
     Output,
     Proof,
     Refused,
@@ -45,14 +44,15 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _bybit as wire
-from trioagg.exchanges._books import JoinedBook
+from trioagg.exchanges._books import NOBODY, ChainedBook, Change, Half
 from trioagg.exchanges._bybit import PRODUCTS, Product
 from trioagg.exchanges._numbers import quantities
-from trioagg.exchanges._records import asked
+from trioagg.exchanges._records import asked, unused
 from trioagg.model import CHANNELS, Channel, Instrument, Nanos, Ticker
 
 NEWEST = {"spot": 60, "linear": 1000}  # trades that REST still has
 ALREADY = "already subscribed"
+EMPTY = (NOBODY, NOBODY)
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
 
 
@@ -85,9 +85,9 @@ class Adapter(Exchange):
             self._asked.setdefault(topic, {})[request.partition("-")[0]] = request
         self._told = {product for product in PRODUCTS if f"/{product}" in feed.source}
         self._routes: dict[str, Route] = {}
-        self._tops: dict[str, tuple[wire.Half, wire.Half]] = {}
+        self._tops: dict[str, tuple[Half, Half]] = {}
         self._tickers: dict[str, wire.Told] = {}
-        self._books: dict[tuple[str, str], JoinedBook] = {}
+        self._books: dict[tuple[str, str], ChainedBook] = {}
 
     @classmethod
     def listing(cls) -> Sequence[Fetch]:
@@ -152,13 +152,9 @@ class Adapter(Exchange):
                 return [wire.bar(symbol, interval, k, at=at) for k in reversed(bars.rows)]
         raise WireError("unknown REST path")
 
-    def missing(self, hole: Hole) -> Fetch | None:
-        """The newest trades, which are all that is told; None also where both products have a market of that name."""
-        products: Collection[Product] = self._asked.get(f"publicTrade.{hole.native}", {})
-        products = products or [product for product in PRODUCTS if (product, hole.native) in self._symbols]
-        if len(products) != 1:
-            return None
-        (product,) = products
+    def missing(self, hole: Hole) -> Fetch:
+        """The newest trades, which are all that is told."""
+        product = wire.product(hole.symbol)
         return Fetch(f"/v5/market/recent-trade?category={product}&symbol={hole.native}&limit={NEWEST[product]}")
 
     @classmethod
@@ -182,7 +178,7 @@ class Adapter(Exchange):
             raise WireError(f"unknown message kind {topic[:40]!r}")
         uninvited = self.feed.subscriptions and topic not in self._asked
         inverse = native.endswith("USD") and ("spot", native) not in self._symbols
-        self._routes[topic] = _unused if not route or uninvited or inverse else partial(route, native)
+        self._routes[topic] = unused if not route or uninvited or inverse else partial(route, native)
         return self._routes[topic]
 
     def _reply(self, told: wire.Frame) -> Sequence[Output]:
@@ -224,29 +220,21 @@ class Adapter(Exchange):
         quantities(*(number for level in (*top.b, *top.a) for number in level))
         stamp = wire.stamp(told.ts if told.cts is None else told.cts)
         symbol = self._symbol(self._product(told.topic, native), native)
-        nothing: wire.Half = (None, None)
-        bid, ask = self._tops.get(symbol, (nothing, nothing)) if told.type == "delta" else (nothing, nothing)
+        bid, ask = self._tops.get(symbol, EMPTY) if told.type == "delta" else EMPTY
         self._tops[symbol] = bid, ask = wire.best(top.b, bid), wire.best(top.a, ask)
         return (Ticker("bybit", symbol, *bid, *ask, *self.daily(symbol, at), stamp, at),)
 
     def _on_book(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
         levels, stamp = wire.book.decode(told.data), wire.stamp(told.ts if told.cts is None else told.cts)
         product = self._product(told.topic, native)
-        book, missed = self._book(self._symbol(product, native), told.topic), list[Missed]()
-        change = told.type == "delta"
-        if change and book.standing and levels.u != book.held + 1:
-            missed = [wire.missed(book.symbol, book.held, levels.u)]
-            book.fall()
-        if change and not book.standing:
-            return [*missed, *(self._anew(product, told.topic) if book.due(at) else ())]
-        events = (book.change if change else book.replace)(levels.b, levels.a, stamp, at)
-        book.held = levels.u
-        return events
+        book, change = self._book(self._symbol(product, native), told.topic), told.type == "delta"
+        out = (book.follow if change else book.begin)(Change(levels.u - 1, levels.u, levels.b, levels.a, stamp), at)
+        return [*out, *self._anew(product, told.topic)] if book.due(at) else out
 
-    def _book(self, symbol: str, topic: str) -> JoinedBook:
+    def _book(self, symbol: str, topic: str) -> ChainedBook:
         if (symbol, topic) not in self._books:
             depth = wire.BOOKS[topic.rpartition(".")[0]]
-            self._books[symbol, topic] = JoinedBook("bybit", symbol, self.feed.book, depth=depth)
+            self._books[symbol, topic] = ChainedBook("bybit", symbol, self.feed.book, depth=depth, counted=True)
         return self._books[symbol, topic]
 
     def _anew(self, product: Product, topic: str) -> list[Send]:
@@ -284,7 +272,3 @@ class Adapter(Exchange):
     def _on_liquidations(self, native: str, told: wire.Frame, at: Nanos) -> Sequence[Output]:
         symbol = self._symbol(self._product(told.topic, native, "linear"), native)
         return [wire.liquidation(symbol, forced, at) for forced in wire.forced.decode(told.data)]
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()

@@ -25,7 +25,6 @@ from typing import ClassVar
 from urllib.parse import quote, unquote
 
 import msgspec
-from attrs import evolve
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
@@ -47,7 +46,7 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _coinbase as wire
 from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._numbers import positive, quantities
-from trioagg.exchanges._records import asked, known
+from trioagg.exchanges._records import Changed, asked, known, unused
 from trioagg.exchanges._times import rfc3339
 from trioagg.model import Candle, Channel, Instrument, Nanos, Side, Ticker, Trade
 
@@ -87,7 +86,7 @@ class Adapter(Exchange):
         self._asked: dict[str, int] = {}  # product → the last trade id that REST was asked for
         self._books: dict[str, OrderBook] = {}
         self._auctions: set[str] = set()  # products whose books began crossed
-        self._candles: dict[str, Mapping[Nanos, Candle]] = {}
+        self._changed = Changed()
         self._routes: dict[str, Route] = {
             "match": self._on_match,
             "last_match": self._on_match,
@@ -97,7 +96,7 @@ class Adapter(Exchange):
             "heartbeat": self._on_heartbeat,
             "subscriptions": self._on_subscriptions,
             "error": self._on_error,
-            **dict.fromkeys(UNUSED, self._unused),
+            **dict.fromkeys(UNUSED, unused),
         }
 
     @classmethod
@@ -145,7 +144,7 @@ class Adapter(Exchange):
                 return [self._trade(product, trade, at) for trade in wire.rest_trades.decode(body)]
             case ["products", product, "candles"]:
                 candles = self._rest_candles(product, query.get("granularity", "60"), body, at)
-                return candles if "start" in query else self._changed(fetch.path, candles)
+                return candles if "start" in query else self._changed.told(fetch.path, candles)
             case ["products", product, "ticker"]:
                 return (self._rest_ticker(product, wire.rest_ticker.decode(body), at),)
             case ["products"] | ["products", _] | ["products", _, "book" | "stats"] | ["time" | "currencies"]:
@@ -234,9 +233,6 @@ class Adapter(Exchange):
         reason = f"{error.message}: {error.reason}" if error.reason else error.message
         return (Retire(reason[:200]) if error.message.startswith(CUT) else Refused(reason[:200]),)
 
-    def _unused(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        return ()
-
     def _rest_ticker(self, product: str, t: wire.RestTicker, at: Nanos) -> Ticker:
         quantities(t.bid, t.ask, t.price, t.volume)
         sides = (t.bid, None, t.ask, None)
@@ -244,13 +240,7 @@ class Adapter(Exchange):
 
     def _rest_candles(self, product: str, granularity: str, body: bytes, at: Nanos) -> list[Candle]:
         market = self.symbol(product), known(granularity[:20], wire.INTERVALS, "granularity")
-        return [wire.rest_candle(market, int(granularity), row, at) for row in wire.rest_candles.decode(body)]
-
-    def _changed(self, path: str, candles: Sequence[Candle]) -> list[Candle]:
-        """Candles that differ from what the poll before told."""
-        before, now = self._candles.get(path, {}), {candle.open_time: evolve(candle, received=0) for candle in candles}
-        self._candles[path] = now
-        return [candle for candle in candles if before.get(candle.open_time) != now[candle.open_time]]
+        return [wire.rest_candle(market, row, at) for row in wire.rest_candles.decode(body)]
 
 
 def _trades(product: str, first: int, last: int) -> Fetch:

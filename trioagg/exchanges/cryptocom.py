@@ -36,7 +36,6 @@ from trioagg.exchanges import (
     Fetch,
     Hole,
     Limits,
-    Missed,
     Output,
     Proof,
     Refused,
@@ -45,10 +44,11 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _cryptocom as wire
-from trioagg.exchanges._books import JoinedBook
+from trioagg.exchanges._books import ChainedBook
 from trioagg.exchanges._cryptocom import Bar, Deal, Result, sized
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
-from trioagg.exchanges._records import Newest, asked, candle, known
+from trioagg.exchanges._numbers import EXACT, positive, quantities, trade_id
+from trioagg.exchanges._records import Newest, asked, candle, known, unused
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import Candle, Channel, Funding, Instrument, Nanos, OpenInterest, Side, Ticker, Trade
 
 PER_MESSAGE = 100  # channels in one subscription
@@ -81,7 +81,7 @@ class Adapter(Exchange):
         self._streams = dict.fromkeys(wire.stream(item, feed) for item in feed.subscriptions if wire.offered(item))
         self._numbers = count(1)
         self._newest = Newest()
-        self._books: dict[str, JoinedBook] = {}
+        self._books: dict[str, ChainedBook] = {}
         self._routes: dict[str, Route] = {
             "trade": self._on_trades,
             "ticker": self._on_tickers,
@@ -89,7 +89,7 @@ class Adapter(Exchange):
             "book.update": self._on_updates,
             "candlestick": self._on_candles,
             "funding": self._on_funding,
-            **dict.fromkeys(wire.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, unused),
         }
 
     @classmethod
@@ -165,7 +165,16 @@ class Adapter(Exchange):
         positive(row.p, row.q)
         amount = EXACT.multiply(row.q, self._size(row.i))
         side: Side = "buy" if row.s == "BUY" else "sell"
-        return Trade("cryptocom", self.symbol(row.i), wire.trade_id(row), row.p, amount, side, wire.stamp(row), at)
+        return Trade(
+            "cryptocom",
+            self.symbol(row.i),
+            trade_id(row.m or row.d),
+            row.p,
+            amount,
+            side,
+            nanos(row.t if row.tn is None else row.tn),
+            at,
+        )
 
     def _on_tickers(self, result: Result, at: Nanos) -> Sequence[Output]:
         """Tickers, and the open interest of perpetuals, of those that are wanted."""
@@ -181,32 +190,20 @@ class Adapter(Exchange):
         return out
 
     def _on_books(self, result: Result, at: Nanos) -> Sequence[Output]:
-        book, size, out = self._book(result), self._size(result.instrument_name), list[Output]()
-        for told in wire.wholes.decode(result.data):
-            bids, asks = wire.levels(told.bids, size), wire.levels(told.asks, size)
-            out += book.replace(bids, asks, nanos(told.tt or told.t), at)
-            book.held = -1 if told.u is None else told.u
-        return out
+        book, size = self._book(result), self._size(result.instrument_name)
+        return [event for told in wire.wholes.decode(result.data) for event in book.begin(wire.whole(told, size), at)]
 
     def _on_updates(self, result: Result, at: Nanos) -> Sequence[Output]:
         book, size, out = self._book(result), self._size(result.instrument_name), list[Output]()
         for told in wire.updates.decode(result.data):
-            bids, asks = wire.levels(told.update.bids, size), wire.levels(told.update.asks, size)
-            if book.standing and told.pu != book.held:
-                out.append(Missed(book.symbol, Channel.BOOK, "changes of the order book are missing"))
-                book.fall()
-            else:
-                out += book.change(bids, asks, nanos(told.tt or told.t), at)
-            book.held = told.u
-        if book.due(at):
-            out += self._anew(result.subscription)
-        return out
+            out += book.follow(wire.change(told, size), at)
+        return [*out, *self._anew(result.subscription)] if book.due(at) else out
 
-    def _book(self, result: Result) -> JoinedBook:
+    def _book(self, result: Result) -> ChainedBook:
         name = result.subscription
         if name not in self._books:
             symbol = self.symbol(result.instrument_name)
-            self._books[name] = JoinedBook("cryptocom", symbol, self.feed.book, depth=result.depth)
+            self._books[name] = ChainedBook("cryptocom", symbol, self.feed.book, depth=result.depth)
         return self._books[name]
 
     def _anew(self, stream: str) -> list[Send]:
@@ -219,9 +216,9 @@ class Adapter(Exchange):
         return self._newest.told([self._candle(result, row, at, closed=False) for row in rows])
 
     def _rest_candles(self, result: Result, at: Nanos) -> Sequence[Output]:
-        length = wire.length(known(result.interval, wire.INTERVALS, "interval"))
+        over = at - length(known(result.interval, wire.INTERVALS, "interval"))
         rows = wire.bars.decode(result.data)
-        return [self._candle(result, row, at, closed=nanos(row.t) + length <= at) for row in rows]
+        return [self._candle(result, row, at, closed=nanos(row.t) <= over) for row in rows]
 
     def _candle(self, result: Result, row: Bar, at: Nanos, *, closed: bool) -> Candle:
         market = self.symbol(result.instrument_name), known(result.interval, wire.INTERVALS, "interval")
@@ -232,10 +229,6 @@ class Adapter(Exchange):
         symbol, points = self.symbol(result.instrument_name), wire.points.decode(result.data)
         quantities(*(abs(point.v) for point in points))
         return [Funding("cryptocom", symbol, point.v, None, None, None, nanos(point.t), at) for point in points]
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()
 
 
 def _reply(told: wire.Frame) -> Sequence[Output]:

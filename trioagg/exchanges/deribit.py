@@ -40,7 +40,6 @@ from trioagg.exchanges import (
     Fetch,
     Hole,
     Limits,
-    Missed,
     Output,
     Proof,
     Refused,
@@ -49,9 +48,9 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _deribit as wire
-from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._numbers import nanos
-from trioagg.exchanges._records import Newest, Query, asked
+from trioagg.exchanges._books import ChainedBook
+from trioagg.exchanges._records import Newest, Query, asked, known, unused
+from trioagg.exchanges._times import length, nanos
 from trioagg.model import Channel, Event, Instrument, Nanos
 
 HEARTBEAT, TEST, SUBSCRIBE, FORGET, ANEW = 1, 2, 3, 4, 5  # the numbers of our requests
@@ -92,15 +91,14 @@ class Adapter(Exchange):
         self._streams = {stream for item in ours if (stream := _stream(item, feed.candle))}
         self._newest = Newest()
         self._ticks: dict[str, wire.Tick] = {}
-        self._books: dict[str, OrderBook] = {}
-        self._held: dict[str, int] = {}
+        self._books: dict[str, ChainedBook] = {}
         self._routes: dict[str, Route] = {
             "trades": self._on_trades,
             "ticker": self._on_ticker,
             "book": self._on_book,
             "quote": self._on_quote,
             "chart": self._on_candle,
-            **dict.fromkeys(wire.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, unused),
         }
 
     @classmethod
@@ -226,40 +224,23 @@ class Adapter(Exchange):
             return ()
         told, book = wire.book.decode(data), self._books.get(channel)
         if book is None:
-            book = self._books[channel] = OrderBook("deribit", self.symbol(told.instrument_name), self.feed.book)
-        whole = told.type == "snapshot"
-        if not whole and book.standing and self._held[channel] not in (told.prev_change_id, told.change_id):
-            book.fall()
-            reason = "changes of the order book are missing"
-            return [Missed(book.symbol, Channel.BOOK, reason), *self._anew(channel, book, at)]
-        take = book.replace if whole else book.change
-        events = take(wire.levels(told.bids), wire.levels(told.asks), nanos(told.timestamp), at)
-        if not book.standing:
-            return self._anew(channel, book, at)
-        self._held[channel] = told.change_id
-        return events
-
-    @staticmethod
-    def _anew(channel: str, book: OrderBook, at: Nanos) -> Sequence[Send]:
-        """Ask for a market's book from its beginning, where that is due."""
-        if not book.due(at):
-            return ()
-        requests = ((FORGET, "unsubscribe"), (ANEW, "subscribe"))
-        return [_request(number, method, channels=[channel]) for number, method in requests]
+            book = self._books[channel] = ChainedBook("deribit", self.symbol(told.instrument_name), self.feed.book)
+        out = (book.begin if told.type == "snapshot" else book.follow)(wire.change(told), at)
+        return [*out, *_anew(channel)] if book.due(at) else out
 
     def _on_candle(self, channel: str, data: Raw, at: Nanos) -> Sequence[Output]:
         """A candle's newest state; before it, the one that it closes."""
         match channel.split("."):
             case ["chart", "trades", native, resolution]:
-                market = self.symbol(native), wire.interval(resolution)
+                market = self.symbol(native), known(resolution, wire.INTERVALS, "resolution")
                 return self._newest.told([wire.told_candle(market, wire.bar.decode(data), at, closed=False)])
         raise WireError(f"unknown message kind {channel[:40]!r}")
 
     def _rest_candles(self, query: Query, data: Raw, at: Nanos) -> Sequence[Output]:
-        interval = wire.interval(query["resolution"])
-        market, length = (self.symbol(query["instrument_name"]), interval), wire.MINUTES[interval] * wire.MINUTE
+        interval = known(query["resolution"], wire.INTERVALS, "resolution")
+        market, over = (self.symbol(query["instrument_name"]), interval), at - length(interval)
         rows = wire.bars(wire.rest_bars.decode(data))
-        return [wire.told_candle(market, row, at, closed=nanos(row.tick) + length <= at) for row in rows]
+        return [wire.told_candle(market, row, at, closed=nanos(row.tick) <= over) for row in rows]
 
 
 def _offered(subscription: Subscription) -> bool:
@@ -279,8 +260,10 @@ def _request(number: int, method: str, **params: object) -> Send:
     return Send(msgspec.json.encode(request).decode())
 
 
-def _unused(*_: object) -> Sequence[Output]:
-    return ()
+def _anew(channel: str) -> list[Send]:
+    """Ask for a market's book from its beginning."""
+    requests = ((FORGET, "unsubscribe"), (ANEW, "subscribe"))
+    return [_request(number, method, channels=[channel]) for number, method in requests]
 
 
 def _beat(told: wire.Frame) -> Sequence[Output]:

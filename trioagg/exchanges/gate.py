@@ -45,8 +45,8 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _gate as wire
 from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._numbers import nanos
-from trioagg.exchanges._records import Newest, asked
+from trioagg.exchanges._records import Newest, asked, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Ticker
 
 SECOND = 1_000_000_000
@@ -96,7 +96,7 @@ class Adapter(Exchange):
             "spot.tickers": self._on_day,
             "spot.order_book_update": self._on_book,
             "spot.candlesticks": self._on_candle,
-            **dict.fromkeys(UNUSED, self._unused),
+            **dict.fromkeys(UNUSED, unused),
         }
 
     @classmethod
@@ -192,7 +192,7 @@ class Adapter(Exchange):
         symbol = self.symbol(q.s)
         if not self.wants(symbol, Channel.TICKER):
             return ()
-        sides = (wire.number(q.b), wire.number(q.B), wire.number(q.a), wire.number(q.A))
+        sides = (wire.figure(q.b), wire.figure(q.B), wire.figure(q.a), wire.figure(q.A))
         return (Ticker("gate", symbol, *sides, *self.daily(symbol, at), nanos(q.t), at),)
 
     def _on_day(self, data: Raw, sent: int | None, at: Nanos) -> Sequence[Output]:
@@ -200,9 +200,9 @@ class Adapter(Exchange):
         return () if self.feed.subscriptions else (self._ticker(self.symbol(day.currency_pair), day, stamp, at=at),)
 
     def _ticker(self, symbol: str, day: wire.Day, stamp: Nanos | None, *, at: Nanos) -> Ticker:
-        bid = (wire.number(day.highest_bid), wire.number(day.highest_size))
-        ask = (wire.number(day.lowest_ask), wire.number(day.lowest_size))
-        last, volume = wire.number(day.last), wire.number(day.base_volume)
+        bid = (wire.figure(day.highest_bid), wire.figure(day.highest_size))
+        ask = (wire.figure(day.lowest_ask), wire.figure(day.lowest_size))
+        last, volume = wire.figure(day.last), wire.figure(day.base_volume)
         if last is not None and volume is not None:
             self.feed.board[symbol] = Daily(last, volume, at)
         return Ticker("gate", symbol, *bid, *ask, last, volume, stamp, at)
@@ -242,9 +242,6 @@ class Adapter(Exchange):
         new = wire.streamed_candle(symbol, row, at)
         before, states = self._newest.get((symbol, new.interval)), self._newest.told([new])
         return states[-1:] if before and before.closed else states
-
-    def _unused(self, data: Raw, sent: int | None, at: Nanos) -> Sequence[Output]:
-        return ()
 
 
 def _reply(told: wire.Envelope) -> Sequence[Output]:

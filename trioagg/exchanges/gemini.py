@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
-from attrs import evolve
 from msgspec import UNSET
 
 from trioagg.errors import WireError
@@ -47,8 +46,9 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _gemini as wire
 from trioagg.exchanges._books import Change, JoinedBook
 from trioagg.exchanges._numbers import positive, quantities
-from trioagg.exchanges._records import asked, known
-from trioagg.model import Candle, Channel, Funding, Instrument, Nanos, OpenInterest, Side, Ticker, Trade
+from trioagg.exchanges._records import Changed, asked, known, parted, unused
+from trioagg.exchanges._times import nanos
+from trioagg.model import Channel, Funding, Instrument, Nanos, OpenInterest, Side, Ticker, Trade
 
 PAGE = 500  # trades in one answer
 QUOTES = "RLUSD USDT USDC USD EUR GBP SGD BTC ETH SOL FIL DAI LTC BCH".split()  # for spelling without a list
@@ -60,7 +60,7 @@ STREAMS = {
     Channel.FUNDING: "fundingAmount",
 }
 UNUSED = ["markPrice", "heartbeat", "mark_price_updates", "funding_amount_updates"]
-UNUSED += [f"candles_{interval}_updates" for interval in wire.SECONDS]
+UNUSED += [f"candles_{interval}_updates" for interval in wire.FRAMES]
 """Kinds that are known and not collected."""
 
 
@@ -82,13 +82,13 @@ class Adapter(Exchange):
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
         self._books: dict[str, JoinedBook] = {}
-        self._candles: dict[str, Mapping[Nanos, Candle]] = {}
+        self._changed = Changed()
         self._routes: dict[str, Callable[[bytes, Nanos], Sequence[Output]]] = {
             "depthUpdate": self._on_depth,
             "fundingAmount": self._on_funding,
             "trade": self._on_old,
             "l2_updates": self._on_old,
-            **dict.fromkeys(UNUSED, self._unused),
+            **dict.fromkeys(UNUSED, unused),
         }
 
     @classmethod
@@ -109,11 +109,9 @@ class Adapter(Exchange):
 
     @classmethod
     def unified(cls, native: str) -> str:
-        pair, perpetual = native.upper().removesuffix("PERP"), native.lower().endswith("perp")
-        for asset in ("GUSD", *QUOTES) if perpetual or pair in GUSD else QUOTES:
-            if pair.endswith(asset) and pair != asset:
-                return f"{pair.removesuffix(asset)}/{asset}" + (f":{asset}" if perpetual else "")
-        return native
+        name, perpetual = native.upper().removesuffix("PERP"), native.lower().endswith("perp")
+        pair = parted(name, ("GUSD", *QUOTES) if perpetual or name in GUSD else QUOTES)
+        return "/".join(pair) + (f":{pair[1]}" if perpetual else "") if pair else native
 
     def polls(self) -> Iterable[Fetch]:
         paths = [path for item in self.feed.subscriptions if (path := wire.polled(item, self.feed.candle))]
@@ -155,7 +153,7 @@ class Adapter(Exchange):
             case ["v2", "candles", native, frame] | ["v2", "derivatives", "candles", native, frame]:
                 market = self.symbol(native), known(frame[:20], wire.INTERVALS, "candles")
                 rows = wire.rest_candles.decode(body)
-                return self._changed(fetch.path, [wire.rest_candle(market, row, at) for row in rows])
+                return self._changed.told(fetch.path, [wire.rest_candle(market, row, at) for row in rows])
             case ["v1", "riskstats", native]:
                 held = wire.rest_risk.decode(body).open_interest
                 quantities(held)
@@ -174,16 +172,16 @@ class Adapter(Exchange):
             return ()
         positive(trade.p, trade.q)
         side: Side = "sell" if trade.m else "buy"
-        return (Trade("gemini", symbol, trade.t, trade.p, trade.q, side, wire.moment(trade.E), at),)
+        return (Trade("gemini", symbol, trade.t, trade.p, trade.q, side, nanos(trade.E), at),)
 
     def _on_quote(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         q = wire.quote.decode(frame)
         if not self.wants(symbol := self.symbol(q.s), Channel.TICKER):
             return ()
-        sides, last = (wire.number(q.b), wire.number(q.B), wire.number(q.a), wire.number(q.A)), wire.number(q.c)
+        sides, last = (wire.figure(q.b), wire.figure(q.B), wire.figure(q.a), wire.figure(q.A)), wire.figure(q.c)
         quantities(*sides, last)
         day_last, volume = self.daily(symbol, at)
-        return (Ticker("gemini", symbol, *sides, last or day_last, volume, wire.moment(q.E), at),)
+        return (Ticker("gemini", symbol, *sides, last or day_last, volume, nanos(q.E), at),)
 
     def _on_depth(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         told = wire.depth.decode(frame)
@@ -191,7 +189,7 @@ class Adapter(Exchange):
             return ()
         if symbol not in self._books:
             self._books[symbol] = JoinedBook("gemini", symbol, self.feed.book)
-        book, stamp = self._books[symbol], wire.moment(told.E)
+        book, stamp = self._books[symbol], nanos(told.E)
         if not book.standing and told.u == told.U:
             return book.join(told.u, told.b, told.a, stamp=stamp, at=at)
         out = book.step(Change(told.U - 1, told.u, told.b, told.a, stamp), at)
@@ -203,7 +201,7 @@ class Adapter(Exchange):
             return ()
         positive(told.p)
         quantities(abs(told.f))
-        return (Funding("gemini", symbol, told.f / told.p, told.p, None, wire.moment(told.T), None, at),)
+        return (Funding("gemini", symbol, told.f / told.p, told.p, None, nanos(told.T), None, at),)
 
     def _on_old(self, frame: bytes, at: Nanos) -> Sequence[Output]:
         """The archived socket shouts its symbols."""
@@ -211,22 +209,13 @@ class Adapter(Exchange):
         trades = [told] if isinstance(told, wire.OldTrade) else told.trades
         return [made for trade in trades for made in wire.taken(self.symbol(trade.symbol.lower()), trade, at)]
 
-    def _unused(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        return ()
-
     def _rest_ticker(self, symbol: str, t: wire.RestTicker, at: Nanos) -> Ticker:
         quantities(t.bid, t.ask, t.last, *t.volume.values())
         volume, stamp = t.volume.get(symbol.partition("/")[0]), t.volume.get("timestamp")
         if volume is not None:
             self.feed.board[symbol] = Daily(t.last, volume, at)
-        timestamp = None if stamp is None else wire.moment(int(stamp))
+        timestamp = None if stamp is None else nanos(int(stamp))
         return Ticker("gemini", symbol, t.bid, None, t.ask, None, t.last, volume, timestamp, at)
-
-    def _changed(self, path: str, candles: Sequence[Candle]) -> list[Candle]:
-        """Candles that differ from what the poll before told."""
-        before = self._candles.get(path, {})
-        now = self._candles[path] = {candle.open_time: evolve(candle, received=0) for candle in candles}
-        return [candle for candle in candles if before.get(candle.open_time) != now[candle.open_time]]
 
 
 def _request(method: str, name: str, streams: Sequence[str]) -> Send:

@@ -46,9 +46,10 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _htx as wire
-from trioagg.exchanges._books import Change, JoinedBook, OrderBook
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import Newest, asked
+from trioagg.exchanges._books import ChainedBook, Change, JoinedBook, OrderBook
+from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._records import Newest, asked, known, parted, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker
 
 SWAP_REST = "https://api.hbdm.com"
@@ -83,13 +84,7 @@ UNUSED = (
     "heartbeat"
 ).split()
 """Kinds that are known and not collected."""
-UNUSED_PATHS = (
-    "/market/depth /market/trade /market/overview /v1/common/timestamp /v1/common/currencys /v2/market-status "
-    "/v2/settings/common/symbols /v1/settings/common/market-symbols /v1/settings/common/symbols /api/v1/timestamp "
-    "/heartbeat/ /linear-swap-ex/market/depth /linear-swap-ex/market/bbo /linear-swap-ex/market/trade "
-    "/linear-swap-api/v1/swap_historical_funding_rate /linear-swap-api/v1/swap_index "
-    "/linear-swap-api/v3/swap_liquidation_orders /index/market/history/linear_swap_mark_price_kline"
-).split()
+UNUSED_PATHS = ("/market/depth", "/v1/common/timestamp")
 
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
 Handler = Callable[[wire.Market, wire.Frame, Nanos], Sequence[Output]]
@@ -162,10 +157,8 @@ class Adapter(Exchange):
         if "-" in native:
             base, _, quote = native.upper().partition("-")
             return f"{base}/{quote}:{quote}" if base and quote == "USDT" else native
-        for quote in QUOTES:
-            if native.endswith(quote) and native != quote:
-                return f"{native.removesuffix(quote)}/{quote}".upper()
-        return native
+        pair = parted(native, QUOTES)
+        return "/".join(pair).upper() if pair else native
 
     @classmethod
     def connections(cls, subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
@@ -232,8 +225,7 @@ class Adapter(Exchange):
             return ""
         few, many = DEPTHS["-" in item.native]
         depth = few if LEVELS[few.partition(".")[2]] >= self.feed.book.levels else many
-        period = next((name for name, (ours, _) in wire.PERIODS.items() if ours == self.feed.candle), "1min")
-        return TOPICS[item.channel].format(item.native, depth=depth, period=period)
+        return TOPICS[item.channel].format(item.native, depth=depth, period=wire.PERIODS.get(self.feed.candle, "1min"))
 
     def _market(self, native: str) -> wire.Market:
         symbol = self.symbol(native)
@@ -258,21 +250,23 @@ class Adapter(Exchange):
         route = self._of_all.get(kind) or self._kind(kind, detail, market)
         dated = "-" in native and not market.swap
         uninvited = house == "market" and (dated or (self._topics and topic not in self._topics))
-        return self._unused if uninvited else route
+        return unused if uninvited else route
 
     def _kind(self, kind: str, detail: str, market: wire.Market) -> Route:
         if handler := self._of_one.get(kind):
             return partial(handler, market)
         match kind:
             case "market.kline":
-                return partial(self._on_candle, wire.interval(detail)[0], market)
+                return partial(self._on_candle, known(detail, wire.INTERVALS, "interval"), market)
             case "market.mbp" | "market.depth" if detail in LEVELS:
-                book = JoinedBook("htx", market.symbol, self.feed.book, depth=LEVELS[detail])
-                return partial(self._on_swap_book if market.swap else self._on_spot_book, book, market)
+                who, depth = ("htx", market.symbol, self.feed.book), LEVELS[detail]
+                if market.swap:
+                    return partial(self._on_swap_book, ChainedBook(*who, depth=depth, counted=True), market)
+                return partial(self._on_spot_book, JoinedBook(*who, depth=depth), market)
             case "market.depth" if detail == "step0":
                 return partial(self._on_whole, OrderBook("htx", market.symbol, self.feed.book), market)
         if kind.partition(".")[2] in UNUSED:
-            return self._unused
+            return unused
         raise WireError(f"unknown message kind {kind[:40]!r}")
 
     def _on_reply(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
@@ -284,9 +278,6 @@ class Adapter(Exchange):
         if frame.rep:
             return self._routed(frame.rep, frame, at) if ".mbp." in frame.rep else ()
         raise WireError("unknown message kind")
-
-    def _unused(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _on_trades(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         return wire.trades(market, wire.deals[market.swap].decode(frame.tick).data, at)
@@ -306,23 +297,16 @@ class Adapter(Exchange):
         out = book.step(Change(told.after, told.number, told.bids, told.asks, stamp), at)
         return [*out, Send(msgspec.json.encode({"req": frame.ch, "id": "book"}).decode())] if book.due(at) else out
 
-    def _on_swap_book(self, book: JoinedBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
+    def _on_swap_book(self, book: ChainedBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         told = wire.book.decode(frame.tick)
         sides, stamp = (market.levels(told.bids), market.levels(told.asks)), nanos(told.ts)
-        if told.event == "snapshot":
-            events = book.replace(*sides, stamp, at)
-            book.held = told.version
-            return events
-        out = book.step(Change(told.version - 1, told.version, *sides, stamp), at) if book.standing else []
+        change = Change(told.version - 1, told.version, *sides, stamp)
+        out = (book.begin if told.event == "snapshot" else book.follow)(change, at)
         return [*out, _subscribe(frame.ch, "book")] if book.due(at) else out
 
     def _on_whole(self, book: OrderBook, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        """The whole book each time: what differs from the one before is told."""
         told = wire.book.decode(frame.tick)
-        bids, asks = market.levels(told.bids), market.levels(told.asks)
-        if not book.standing:
-            return book.replace(bids, asks, nanos(told.ts), at)
-        return book.change(wire.changed(book.bids(), bids), wire.changed(book.asks(), asks), nanos(told.ts), at)
+        return book.retold(market.levels(told.bids), market.levels(told.asks), nanos(told.ts), at)
 
     def _on_day(self, market: wire.Market, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         return (self._ticker(market, wire.day.decode(frame.tick), frame.ts, at),)

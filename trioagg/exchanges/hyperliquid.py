@@ -50,8 +50,9 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _hyperliquid as wire
 from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._numbers import nanos, quantities
-from trioagg.exchanges._records import Newest
+from trioagg.exchanges._numbers import quantities
+from trioagg.exchanges._records import Newest, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Event, Instrument, Nanos, Ticker
 
 GREETING = b"Websocket connection established."
@@ -104,7 +105,7 @@ class Adapter(Exchange):
             "activeSpotAssetCtx": partial(self._on_state, contract=False),
             "subscriptionResponse": self._on_heard,
             "error": _on_error,
-            **dict.fromkeys(wire.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, unused),
         }
 
     @classmethod
@@ -205,15 +206,13 @@ class Adapter(Exchange):
         return (Ticker("hyperliquid", symbol, *bid, *ask, last and last[1], volume, nanos(told.time), at),)
 
     def _on_book(self, data: Raw, at: Nanos) -> Sequence[Output]:
-        """A whole book, taken as what it changes, so that it is told again only where it is another or due."""
         told = wire.books.decode(data)
         if not self.wants(symbol := self.symbol(told.coin), Channel.BOOK):
             return ()
         (bids, asks), stamp = map(wire.levels, told.levels), nanos(told.time)
-        book = self._books.setdefault(symbol, OrderBook("hyperliquid", symbol, self.feed.book))
-        if not book.standing:
-            return book.replace(bids, asks, stamp, at)
-        return book.change(wire.changes(book.bids(), bids), wire.changes(book.asks(), asks), stamp, at)
+        if symbol not in self._books:
+            self._books[symbol] = OrderBook("hyperliquid", symbol, self.feed.book)
+        return self._books[symbol].retold(bids, asks, stamp, at)
 
     def _on_state(self, data: Raw, at: Nanos, *, contract: bool) -> Sequence[Output]:
         told = wire.state.decode(data)
@@ -241,10 +240,6 @@ class Adapter(Exchange):
             return ()
         self._newest.pop((self.symbol(what.coin), what.interval), None)  # in a replay it may be from before a pause
         return (Ack(" ".join(word for word in (what.type, what.coin, what.interval) if word)),)
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()
 
 
 def _on_error(data: Raw, *_: object) -> Sequence[Output]:

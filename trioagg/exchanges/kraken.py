@@ -18,7 +18,6 @@ the Spot REST API (AssetPairs, Ticker, Trades, OHLC) on docs.kraken.com.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import ClassVar
 
 import msgspec
@@ -43,14 +42,12 @@ from trioagg.exchanges import (
 from trioagg.exchanges import _kraken as wire
 from trioagg.exchanges._books import OrderBook
 from trioagg.exchanges._kraken import altname, unified
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import Newest, asked, candle, spot
-from trioagg.exchanges._times import rfc3339
-from trioagg.model import Candle, Channel, Instrument, Nanos, Side, Ticker, Trade
+from trioagg.exchanges._numbers import plain, positive, quantities
+from trioagg.exchanges._records import Newest, asked
+from trioagg.exchanges._times import rfc3339, seconds
+from trioagg.model import Channel, Instrument, Nanos, Ticker, Trade
 
 PER_MESSAGE = 100  # markets named in one subscription, or in one request
-MINUTES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1440, "1w": 10080, "15d": 21600}
-INTERVALS = {str(minutes): interval for interval, minutes in MINUTES.items()}
 
 DEPTHS = (10, 25, 100, 500, 1000)
 CHECKED = 10  # levels of a side that a checksum covers
@@ -109,7 +106,7 @@ class Adapter(Exchange):
     @classmethod
     def instruments(cls, fetch: Fetch, body: bytes) -> list[Instrument]:
         pairs = [wire.rest_pair.decode(raw) for raw in _result(body).values()]
-        return [_instrument(pair) for pair in pairs if "/" in pair.wsname]
+        return [wire.instrument(pair) for pair in pairs if "/" in pair.wsname]
 
     @classmethod
     def native(cls, symbol: str) -> str:
@@ -153,13 +150,15 @@ class Adapter(Exchange):
             case "Ticker":
                 found = [(unified(key), raw) for key, raw in result.items()]
                 ours = [(symbol, raw) for symbol, raw in found if self.wants(symbol, Channel.TICKER)]
-                return [_rest_day(symbol, wire.rest_ticker.decode(raw), at) for symbol, raw in ours]
+                return [wire.rest_day(symbol, wire.rest_ticker.decode(raw), at) for symbol, raw in ours]
             case "Trades":
-                return [_rest_trade(symbol, row, at) for symbol, raw in rows for row in wire.rest_trades.decode(raw)]
-            case "OHLC":
-                newest, interval = wire.integer.decode(last), _interval(query.get("interval", "1"))
                 return [
-                    _candle((symbol, interval), _moment(row.time), row, closed=row.time <= newest, at=at)
+                    wire.rest_trade(symbol, row, at) for symbol, raw in rows for row in wire.rest_trades.decode(raw)
+                ]
+            case "OHLC":
+                newest, interval = wire.integer.decode(last), wire.interval(query.get("interval", "1"))
+                return [
+                    wire.candle((symbol, interval), wire.moment(row.time), row, closed=row.time <= newest, at=at)
                     for symbol, raw in rows
                     for row in wire.rest_candles.decode(raw)
                 ]
@@ -172,7 +171,7 @@ class Adapter(Exchange):
 
     @classmethod
     def time(cls, body: bytes) -> Nanos:
-        return nanos(wire.clock.decode(body).result.unixtime * 1000)
+        return seconds(wire.clock.decode(body).result.unixtime)
 
     def _requests(self) -> Iterable[dict[str, object]]:
         for channel, request in REQUESTS.items():
@@ -184,7 +183,7 @@ class Adapter(Exchange):
     def _detail(self, channel: Channel) -> dict[str, object]:
         match channel:
             case Channel.CANDLES:
-                return {"interval": MINUTES[self.feed.candle]}
+                return {"interval": wire.MINUTES[self.feed.candle]}
             case Channel.BOOK:
                 return {"depth": self._depth}
         return {}
@@ -239,7 +238,7 @@ class Adapter(Exchange):
         """Each candle's newest state; those before a snapshot may be stale."""
         told = [(self.symbol(row.symbol), row) for row in wire.candles.decode(message.data)]
         states = [
-            _candle((symbol, _interval(row.interval)), rfc3339(row.interval_begin), row, closed=False, at=at)
+            wire.candle((symbol, wire.interval(row.interval)), rfc3339(row.interval_begin), row, closed=False, at=at)
             for symbol, row in told
             if self.wants(symbol, Channel.CANDLES)
         ]
@@ -270,43 +269,9 @@ def _result(body: bytes) -> dict[str, Raw]:
 def _silence(body: bytes, at: Nanos) -> None:
     """Obey a demand for silence; one that names a unix time means until then, kept within bounds."""
     for error in wire.answer.decode(body).error:
-        seconds = next((seconds for words, seconds in SILENCES.items() if words in error), None)
+        wait = next((wait for words, wait in SILENCES.items() if words in error), None)
         until = error.rpartition(":")[2].strip()
-        if seconds and until.isascii() and until.isdecimal() and len(until) < 12:
-            seconds = min(max(int(until) - at / 1_000_000_000, 1.0), 900.0)
-        if seconds:
-            raise RateLimited(error[:200], seconds)
-
-
-def _interval(minutes: int | str) -> str:
-    return INTERVALS.get(str(minutes), f"{minutes}m")
-
-
-def _moment(seconds: Decimal) -> Nanos:
-    positive(seconds)
-    return nanos(int(seconds) * 1000) + int(seconds % 1 * 1_000_000_000)
-
-
-def _instrument(pair: wire.RestPair) -> Instrument:
-    base, quote = unified(pair.wsname).split("/", 1)
-    step, status = Decimal(1).scaleb(-pair.lot_decimals), "trading" if pair.status == "online" else pair.status.lower()
-    return spot("kraken", (base, quote), f"{base}/{quote}", tick=pair.tick_size, step=step, status=status)
-
-
-def _candle(
-    market: tuple[str, str], begin: Nanos, row: wire.Candle | wire.RestCandle, *, closed: bool, at: Nanos
-) -> Candle:
-    prices = (row.open, row.high, row.low, row.close)
-    return candle("kraken", market, begin, prices=prices, volume=row.volume, closed=closed, at=at)
-
-
-def _rest_day(symbol: str, t: wire.RestTicker, at: Nanos) -> Ticker:
-    prices = (t.b.first, t.b.third, t.a.first, t.a.third, t.c.first, t.v.second)
-    quantities(*prices)
-    return Ticker("kraken", symbol, *prices, None, at)
-
-
-def _rest_trade(symbol: str, t: wire.RestTrade, at: Nanos) -> Trade:
-    positive(t.price, t.amount)
-    side: Side = "buy" if t.side == "b" else "sell"
-    return Trade("kraken", symbol, t.trade_id, t.price, t.amount, side, _moment(t.time), at)
+        if wait and plain(until):
+            wait = min(max(int(until) - at / 1_000_000_000, 1.0), 900.0)
+        if wait:
+            raise RateLimited(error[:200], wait)

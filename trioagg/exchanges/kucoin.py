@@ -4,7 +4,7 @@ Documentation: "Get Public Token - Spot/Margin", "Public Channels: Trade, Ticker
 All Symbols", "Get All Tickers", "Get Trade History", "Get Part OrderBook", "Get Klines" and "Rate Limit" of KuCoin API.
 
 - A token is asked for first (``bullet-public``, a POST); the answer names the socket. Nothing may be sent before
-  ``welcome``. The client pings every 18 s and is dropped when silent.
+  ``welcome``. The client pings as often as that answer says, every 18 s, and is dropped when silent.
 - 100 messages may be sent in 10 s, 100 symbols named in one topic, 300 topics held on one connection.
 - Trades are known by ``tradeId``, which equals ``sequence``, the only number that REST tells. It rises in steps of more
   than one, so it proves nothing. The oldest ids were hexadecimal.
@@ -36,7 +36,6 @@ from trioagg.exchanges import (
     Exchange,
     Feed,
     Fetch,
-    Heartbeat,
     Hole,
     Limits,
     Output,
@@ -47,14 +46,14 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _kucoin as wire
-from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._numbers import nanos, positive, quantities
-from trioagg.exchanges._records import Newest, Query, asked
-from trioagg.model import Channel, Delta, Event, Instrument, Level, Nanos, Ticker, Trade
+from trioagg.exchanges._books import Change
+from trioagg.exchanges._numbers import positive, quantities, trade_id
+from trioagg.exchanges._records import Newest, Query, asked, known, unused
+from trioagg.exchanges._times import length, nanos
+from trioagg.model import Channel, Instrument, Nanos, Ticker, Trade
 
 TOKEN = "/api/v1/bullet-public"  # noqa: S105  (a path)
 BOOK = "/api/v1/market/orderbook/level2_100"
-TOLD = 100  # levels of a side in a snapshot
 PER_MESSAGE = 100  # symbols named in one topic
 TOPICS = {Channel.TRADES: "/market/match", Channel.TICKER: "/market/ticker", Channel.BOOK: "/market/level2"}
 UNUSED = (
@@ -62,38 +61,10 @@ UNUSED = (
     "/indicator/index /indicator/markPrice /margin/fundingBook /callauction/level2Depth50 /callauction/callauctionData"
 ).split()
 """Kinds that are known and not collected."""
-UNUSED_PATHS = (
-    "/api/v1/timestamp /api/v1/status /api/v1/symbols /api/v2/symbols /api/v1/markets /api/v3/currencies "
-    "/api/v1/market/orderbook/level2_20 /api/v3/market/orderbook/level2"
-).split()
+UNUSED_PATHS = ("/api/v1/timestamp", "/api/v2/symbols", "/api/v1/market/orderbook/level2_20")
 
 
 Route = Callable[[wire.Frame, Nanos], Sequence[Output]]
-
-
-class Shallow(JoinedBook):
-    """A book of which a snapshot tells the best levels only: of those beyond, just what changed since is known."""
-
-    def replace(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
-        """Take a snapshot, and note how far it reaches: a side that it does not fill, it tells whole."""
-        self._lowest = min(bids)[0] if len(bids) >= TOLD else None
-        self._highest = max(asks)[0] if len(asks) >= TOLD else None
-        return super().replace(bids, asks, stamp, at)
-
-    def change(self, bids: Sequence[Level], asks: Sequence[Level], stamp: Nanos | None, at: Nanos) -> list[Event]:
-        """Take changes; when they wear the book out, it falls, and tells no levels that may not be the market's."""
-        events = super().change(bids, asks, stamp, at)
-        if not self.standing or not self._worn():
-            return events
-        self.fall()
-        return [event for event in events if isinstance(event, Delta)]
-
-    def _worn(self) -> bool:
-        """Whether levels that are wanted, or half of what a snapshot tells, lie beyond its reach."""
-        count = min(self._plan.levels, TOLD // 2)
-        bids, asks = self.bids(count), self.asks(count)
-        low = self._lowest is not None and (len(bids) < count or bids[-1][0] < self._lowest)
-        return low or (self._highest is not None and (len(asks) < count or asks[-1][0] > self._highest))
 
 
 class Adapter(Exchange):
@@ -110,8 +81,14 @@ class Adapter(Exchange):
         Channel.BOOK: Proof.CHAIN,
         Channel.CANDLES: Proof.OVERLAP,
     }
-    limits = Limits(streams=100, sends=8, weight=2000, window=30, cooldown={429: wire.SILENCE, 403: wire.SILENCE})
-    heartbeat = Heartbeat(15, '{"id":"ping","type":"ping"}')
+    limits = Limits(
+        streams=100,
+        sends=8,
+        weight=2000,
+        window=30,
+        cooldown={429: wire.SILENCE, 403: wire.SILENCE},
+        lifetime=85_800.0,  # a token is good for 24 h
+    )
     clock = Fetch("/api/v1/timestamp", weight=3)
     joined = (BOOK,)
 
@@ -119,7 +96,7 @@ class Adapter(Exchange):
         super().__init__(feed)
         self._topics = {_topic(item, feed.candle) for item in feed.subscriptions}
         self._newest = Newest()
-        self._books: dict[str, Shallow] = {}
+        self._books: dict[str, wire.Shallow] = {}
         self._routes: dict[str, Route] = {}
 
     @classmethod
@@ -169,7 +146,9 @@ class Adapter(Exchange):
         data = wire.data(wire.answer.decode(body))
         match path.removeprefix("/api/v1/"):
             case "bullet-public":
-                return (wire.address(wire.token.decode(data), at),)
+                token = wire.token.decode(data)
+                connect, self.heartbeat = wire.address(token, at), wire.heartbeat(wire.server(token).ping_interval)
+                return (connect,)
             case "market/allTickers":
                 return self._rest_days(wire.days.decode(data), at)
             case "market/stats":
@@ -187,9 +166,9 @@ class Adapter(Exchange):
                 symbol = self.symbol(query["symbol"])
                 return [wire.rest_trade(symbol, trade, at) for trade in wire.rest_trades.decode(data)]
             case "candles":
-                symbol, (interval, seconds) = self.symbol(query["symbol"]), wire.interval(query["type"])
+                symbol, interval = self.symbol(query["symbol"]), known(query["type"], wire.INTERVALS, "interval")
                 found = [wire.candle(symbol, interval, row, at) for row in wire.rest_candles.decode(data)]
-                return [evolve(c, closed=c.open_time + seconds * 1_000_000_000 <= at) for c in reversed(found)]
+                return [evolve(c, closed=c.open_time + length(interval) <= at) for c in reversed(found)]
         raise WireError("unknown REST path")
 
     def missing(self, hole: Hole) -> Fetch:
@@ -212,7 +191,7 @@ class Adapter(Exchange):
         kind, _, name = topic.partition(":")
         route = self._kind(kind, name)
         uninvited = self._topics and topic not in self._topics and name != "all"
-        self._routes[topic] = self._unused if uninvited else route
+        self._routes[topic] = unused if uninvited else route
         return self._routes[topic]
 
     def _kind(self, kind: str, name: str) -> Route:
@@ -227,18 +206,15 @@ class Adapter(Exchange):
             case "/market/level2":
                 return partial(self._on_level2, native)
             case "/market/candles":
-                return partial(self._on_candle, self.symbol(native), wire.interval(period)[0])
+                return partial(self._on_candle, self.symbol(native), known(period, wire.INTERVALS, "interval"))
         if kind in UNUSED:
-            return self._unused
+            return unused
         raise WireError(f"unknown message kind {kind[:40]!r}")
-
-    def _unused(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
-        return ()
 
     def _on_match(self, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
         m = wire.match.decode(frame.data)
         positive(m.price, m.size)
-        number, stamp = wire.trade_id(m.trade_id), wire.moment(m.time)
+        number, stamp = trade_id(m.trade_id), wire.moment(m.time)
         return (Trade("kucoin", self.symbol(m.symbol), number, m.price, m.size, m.side, stamp, at),)
 
     def _on_ticker(self, symbol: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
@@ -269,9 +245,9 @@ class Adapter(Exchange):
             return ()
         return self._book(symbol).join(number, told.bids, told.asks, stamp=nanos(told.time), at=at)
 
-    def _book(self, symbol: str) -> Shallow:
+    def _book(self, symbol: str) -> wire.Shallow:
         if symbol not in self._books:
-            self._books[symbol] = Shallow("kucoin", symbol, self.feed.book)
+            self._books[symbol] = wire.Shallow("kucoin", symbol, self.feed.book)
         return self._books[symbol]
 
     def _on_candle(self, symbol: str, interval: str, frame: wire.Frame, at: Nanos) -> Sequence[Output]:
@@ -312,5 +288,4 @@ def _refusal(told: wire.Frame) -> Action:
 def _topic(item: Subscription, candle: str) -> str:
     if item.channel in TOPICS:
         return f"{TOPICS[item.channel]}:{item.native}"
-    period = next((name for name, (ours, _) in wire.PERIODS.items() if ours == candle), "1min")
-    return f"/market/candles:{item.native}_{period}"
+    return f"/market/candles:{item.native}_{wire.PERIODS.get(candle, '1min')}"

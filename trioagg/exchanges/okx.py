@@ -45,15 +45,15 @@ from trioagg.exchanges import (
     Subscription,
 )
 from trioagg.exchanges import _okx as wire
-from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._numbers import EXACT, nanos, positive, quantities
+from trioagg.exchanges._books import ChainedBook, Change
+from trioagg.exchanges._numbers import EXACT, positive, quantities
 from trioagg.exchanges._okx import INTERVALS, Arg, Frame
-from trioagg.exchanges._records import asked
+from trioagg.exchanges._records import asked, unused
+from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Funding, Instrument, Liquidation, Nanos, OpenInterest, Ticker, Trade
 
 PER_MESSAGE = 100  # arguments in one subscription; 64 KB are allowed
 BOOKS = 29  # on one connection
-CHECKED = 25  # levels of a side that a checksum covers
 PUBLIC, BUSINESS = "/ws/v5/public", "/ws/v5/business"
 LISTING = "/api/v5/public/instruments?instType="
 HASTE = (50011, 50013, 50040, 50061)  # REST: too many requests, busy
@@ -95,8 +95,7 @@ class Adapter(Exchange):
         super().__init__(feed)
         self._sizes: dict[str, Decimal | None] = {}
         self._learn(feed.instruments)
-        self._books: dict[str, OrderBook] = {}
-        self._held: dict[str, int | None] = {}
+        self._books: dict[str, ChainedBook] = {}
         self._args = dict.fromkeys(_arg(item, feed.candle) for item in feed.subscriptions if _offered(item))
         self._routes: dict[str, Route] = {
             "trades-all": _each(wire.deals, self._trade),
@@ -107,7 +106,7 @@ class Adapter(Exchange):
             "open-interest": _each(wire.interests, self._interest),
             "liquidation-orders": self._on_closings,
             **dict.fromkeys(INTERVALS, self._on_bars),
-            **dict.fromkeys(wire.UNUSED, _unused),
+            **dict.fromkeys(wire.UNUSED, unused),
         }
 
     @classmethod
@@ -228,25 +227,19 @@ class Adapter(Exchange):
 
     def _on_book(self, native: str, row: wire.Book, at: Nanos, *, whole: bool) -> Sequence[Output]:
         """The book stands in contracts, since the checksum is over the digits that were sent."""
-        size, book = self._known(native), self._books.get(native)
-        if book is None:
-            book = self._books[native] = OrderBook("okx", self.symbol(native), self.feed.book)
-        if not whole and book.standing and self._held[native] not in (row.prev_seq_id, row.seq_id):
-            return self._missed(native, "changes of the order book are missing", at)
-        take = book.replace if whole else book.change
-        events = take(wire.levels(row.bids), wire.levels(row.asks), nanos(row.ts), at)
-        if not book.standing:
-            return self._anew(native) if book.due(at) else ()
-        self._held[native] = row.seq_id
-        if row.checksum and row.checksum % 2**32 != wire.checksum(book.bids(CHECKED), book.asks(CHECKED)):
-            return self._missed(native, "the checksum of the order book is another", at)
-        return [wire.measured(event, size) for event in events]
-
-    def _missed(self, native: str, reason: str, at: Nanos) -> Sequence[Output]:
-        book = self._books[native]
-        book.fall()
+        size, book = self._known(native), self._book(native)
+        change = Change(row.prev_seq_id, row.seq_id, wire.levels(row.bids), wire.levels(row.asks), nanos(row.ts))
+        out: Sequence[Output] = (book.begin if whole else book.follow)(change, at)
+        if book.standing and not wire.checks(row.checksum, book):
+            book.fall()
+            out = [Missed(book.symbol, Channel.BOOK, "the checksum of the order book is another")]
         again = self._anew(native) if book.due(at) else []
-        return [Missed(book.symbol, Channel.BOOK, reason), *again]
+        return [*(wire.measured(item, size) for item in out), *again]
+
+    def _book(self, native: str) -> ChainedBook:
+        if native not in self._books:
+            self._books[native] = ChainedBook("okx", self.symbol(native), self.feed.book)
+        return self._books[native]
 
     @staticmethod
     def _anew(native: str) -> list[Send]:
@@ -297,7 +290,3 @@ def _request(op: str, args: Sequence[dict[str, str]], **ident: str) -> Send:
 def _each(decoder: msgspec.json.Decoder[list[Row]], event: Callable[[Row, Nanos], Output]) -> Route:
     """The route of a channel whose rows are one event each."""
     return lambda told, at: [event(row, at) for row in decoder.decode(told.data)]
-
-
-def _unused(*_: object) -> Sequence[Output]:
-    return ()

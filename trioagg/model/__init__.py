@@ -6,9 +6,25 @@ completeness.
 
 from __future__ import annotations
 
-from trioagg.model.entries import NOTES, ClockCheck, Forgone, Gap, GapStatus, Loss, Note, Part, Record, Session
+from trioagg.model.entries import (
+    NOTES,
+    Bridged,
+    Broken,
+    Carried,
+    ClockCheck,
+    Consulted,
+    Forgone,
+    Gap,
+    GapStatus,
+    Loss,
+    Note,
+    Part,
+    Record,
+    Session,
+)
 from trioagg.model.events import (
     CHANNELS,
+    STATES,
     Book,
     Candle,
     Channel,
@@ -31,10 +47,15 @@ from trioagg.model.events import (
 __all__ = [
     "CHANNELS",
     "NOTES",
+    "STATES",
     "Book",
+    "Bridged",
+    "Broken",
     "Candle",
+    "Carried",
     "Channel",
     "ClockCheck",
+    "Consulted",
     "Delta",
     "Event",
     "Forgone",

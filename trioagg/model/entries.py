@@ -31,11 +31,15 @@ class Part:
 class Gap:
     """Ids that were missing when the gap was detected, and what has become of them since.
 
+    Where an exchange does not count its trades, it is a stretch of time in which nothing proves that none is missing.
+
     Attributes:
-        first, last: the ids that were missing then, inclusive.
+        first, last: the ids that were missing then, inclusive; of a stretch, the times of the trades that are stored at
+            both its ends, nanoseconds UTC.
         cause: why, in a few words.
         detected: when, nanoseconds UTC.
-        parts: all of it, in order, by fate.
+        parts: all of it, in order, by fate; a stretch has one.
+        between: of a stretch, the ids of the trades at both its ends, as text; else None.
     """
 
     exchange: str
@@ -46,11 +50,17 @@ class Gap:
     cause: str
     detected: Nanos
     parts: tuple[Part, ...]
+    between: tuple[str, str] | None = None
 
     @property
     def missing(self) -> int:
         """How many ids may still be filled."""
         return sum(part.last - part.first + 1 for part in self.parts if part.status == "open")
+
+    @property
+    def open(self) -> bool:
+        """Whether any of it may still be filled."""
+        return any(part.status == "open" for part in self.parts)
 
     @property
     def lacking(self) -> bool:
@@ -82,7 +92,7 @@ class Forgone:
     """Trades that are missing and that the exchange does not tell any more.
 
     Attributes:
-        first, last: their ids, inclusive.
+        first, last: their ids, inclusive; or the ends of a stretch, see ``Gap``.
         received: when it was found out, our time, nanoseconds UTC.
     """
 
@@ -94,14 +104,42 @@ class Forgone:
 
 
 @frozen
+class Bridged:
+    """REST told all the trades of a stretch, from one that was stored before it to one that was stored after it.
+
+    Attributes:
+        first, last: the ends of the stretch, see ``Gap``.
+        received: when it was found out, our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbol: str
+    first: Nanos
+    last: Nanos
+    received: Nanos
+
+
+@frozen
+class Consulted:
+    """An answer of REST to a question for trades follows: they come out of their turn.
+
+    Attributes:
+        received: the arrival of the answer and of each trade in it, our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    received: Nanos
+
+
+@frozen
 class Session:
     """One connection from its beginning to its end, so that quiet can be told from disconnected.
 
     Attributes:
         connection: which of the exchange's connections, ``ws-1``.
         subscriptions: how many it carries.
-        opened, closed: our time, nanoseconds UTC; ``closed`` is None while it lives.
-        reason: why it ended; empty while it lives.
+        opened, closed: our time, nanoseconds UTC; ``closed`` is None while it lives, or where nobody knows.
+        reason: why it ended; empty while it lives, ``killed`` where its process ended without a word.
     """
 
     exchange: str
@@ -110,6 +148,34 @@ class Session:
     opened: Nanos
     closed: Nanos | None
     reason: str
+
+
+@frozen
+class Carried:
+    """A connection begins to carry the trades of some markets.
+
+    Attributes:
+        received: when, our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbols: tuple[str, ...]
+    received: Nanos
+
+
+@frozen
+class Broken:
+    """The trades of some markets that come next may not follow on those that came last: something may lie between.
+
+    Attributes:
+        cause: why, in a few words.
+        received: when it was noticed, our time, nanoseconds UTC.
+    """
+
+    exchange: str
+    symbols: tuple[str, ...]
+    cause: str
+    received: Nanos
 
 
 @frozen
@@ -131,10 +197,10 @@ class ClockCheck:
     received: Nanos
 
 
-Note = Loss | Forgone | Session | ClockCheck
+Note = Loss | Forgone | Bridged | Consulted | Carried | Broken | Session | ClockCheck
 """What the ledger is told beside events: no event, and not counted as one."""
 
-NOTES = frozenset({Loss, Forgone, Session, ClockCheck})
+NOTES = frozenset({Loss, Forgone, Bridged, Consulted, Carried, Broken, Session, ClockCheck})
 
 Record = Event | Note
 """All that flows."""

@@ -282,3 +282,6 @@ CHANNELS: Mapping[type, Channel] = {
     Liquidation: Channel.LIQUIDATIONS,
 }
 """The kind of an event → the channel that brings it."""
+
+STATES: frozenset[type] = frozenset({Ticker, Book, Quote})
+"""Events that tell how a market stands, whole: who has a newer one can do without the older ones of its kind."""

@@ -15,6 +15,8 @@ from trioagg.transport.clock import Stamps
 
 log = structlog.get_logger(__name__)
 
+SETTLE = 5.0
+"""Seconds before the first check: at a start REST has more urgent things to tell."""
 EVERY = 60.0
 """Seconds between two checks."""
 SECOND = 1_000_000_000
@@ -37,6 +39,7 @@ class Clock:
 
     async def run(self) -> None:
         """Check until cancelled."""
+        await trio.sleep(SETTLE)
         while True:
             await self.check()
             await trio.sleep(EVERY)

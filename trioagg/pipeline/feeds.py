@@ -10,15 +10,17 @@ import trio
 from attrs import define, evolve, field, frozen
 
 from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
-from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, counts, load
+from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, load
 from trioagg.model import Instrument
 from trioagg.pipeline.clocks import Clock
 from trioagg.pipeline.poll import poll
+from trioagg.pipeline.relay import Relay
 from trioagg.pipeline.repair import Repair
 from trioagg.pipeline.rest import Rest, instruments, rest_of
 from trioagg.pipeline.storing import Producing
 from trioagg.pipeline.stream import Stream
 from trioagg.pipeline.supervise import supervise
+from trioagg.pipeline.watch import Questions
 from trioagg.settings import Settings, nearest_symbol
 from trioagg.transport.backoff import Attempts, Backoff
 from trioagg.transport.clock import Stamps
@@ -64,6 +66,7 @@ class Feeds:
 
     Attributes:
         hint: what to add to a failure's line: a way out, the first time.
+        questions: about silent streams.
     """
 
     adapter: type[Exchange]
@@ -71,6 +74,7 @@ class Feeds:
     rest: Rest
     place: Place
     hint: Callable[[], Mapping[str, str]]
+    questions: Questions = field(factory=Questions)
 
     async def run(self) -> None:
         """Collect until cancelled; a bug in the adapter begins anew, and no other exchange notices.
@@ -90,7 +94,7 @@ class Feeds:
         async with trio.open_nursery() as nursery:
             if listed is None:
                 nursery.start_soon(self._list_later)
-            if self.settings.repair.backfill_limit and counts(self.adapter.name):
+            if self.settings.repair.backfill_limit:
                 nursery.start_soon(self._repair, feed)
             nursery.start_soon(self._clock)
             for fetch in self.adapter(feed).polls():
@@ -202,8 +206,10 @@ class Feeds:
             rest=self.rest,
             intake=self.place.producing.intake,
             stamps=self.place.stamps,
+            questions=self.questions,
         )
-        await supervise(stream.live, self._attempts(), hint=self.hint)
+        attempts = self._attempts()
+        await supervise(Relay(stream, attempts).live, attempts, hint=self.hint)
 
     def _attempts(self) -> Attempts:
         retry = self.settings.retry

@@ -35,5 +35,5 @@ class Holes:
 
     def of(self, exchange: str) -> list[Gap]:
         """The gaps of an exchange, those that were noticed last first."""
-        gaps = [gap for gap in self.ledger.unfilled(exchange) if gap.missing]
+        gaps = [gap for gap in self.ledger.unfilled(exchange) if gap.open]
         return sorted(gaps, key=lambda gap: (gap.detected, gap.last), reverse=True)

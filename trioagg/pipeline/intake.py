@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from typing import cast, get_args
+from typing import TypeVar, cast, get_args
 
 import structlog
 from attrs import define, evolve, field
 
-from trioagg.exchanges import Action, Exchange, Fetch, Missed, Output
-from trioagg.model import Event, Loss, Nanos, Note, Quarantined, Record, Trade
+from trioagg.exchanges import Action, Exchange, Fetch, Lost, Missed, Output
+from trioagg.model import Broken, Candle, Channel, Event, Loss, Nanos, Note, Quarantined, Record, Trade
 from trioagg.pipeline.drift import Drift
 from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
@@ -21,7 +21,10 @@ from trioagg.transport.websocket import MAX_SIZE
 
 log = structlog.get_logger(__name__)
 
+Item = TypeVar("Item", Event, Loss)
 ACTIONS: tuple[type[Action], ...] = get_args(Action)
+KEYED = frozenset({Trade, Candle, Quarantined})
+"""What every sink stores once, however often and by whomever it is brought."""
 
 
 @define(eq=False)
@@ -35,7 +38,7 @@ class Intake:
         tally: counts what came in.
         sinks: one flow per sink.
         captures: the recorder's flow, if captures are recorded.
-        keep: which events to keep; None keeps all.
+        keep: which events and losses to keep; None keeps all.
         drift: notes fields that nobody knows.
         lags: exchange → the least lag of its trades since somebody took it, nanoseconds.
     """
@@ -43,32 +46,45 @@ class Intake:
     tally: Tally
     sinks: Sequence[Inlet[Record]]
     captures: Inlet[Captured] | None = None
-    keep: Callable[[Event], bool] | None = None
+    keep: Callable[[Event | Loss], bool] | None = None
     drift: Drift = field(factory=Drift)
     lags: dict[str, Nanos] = field(factory=dict)
     _reported: set[tuple[str, str]] = field(factory=set)
+
+    def beside(self) -> Intake:
+        """The door for a connection that runs beside another one: lets in only what cannot come in twice."""
+        return evolve(self, keep=lambda item: type(item) in KEYED)
 
     def frames(self, adapter: Exchange, source: str, frames: Frames) -> tuple[Sequence[Event], list[Action]]:
         """Take what one read brought.
 
         Returns:
-            The events in it, and what the adapter wants done.
+            The events in it, kept or not, and what the adapter wants done.
         """
         frames = _unpacked(frames, adapter.encoding)
-        if self.captures:
-            numbered = enumerate(frames.payloads, frames.at)
-            self.captures.put([Captured(adapter.name, at, source, payload) for at, payload in numbered])
         self.drift.look(adapter.name, frames.payloads, frames.at)
-        return self._put(adapter.digest(frames.payloads, frames.at), adapter, frames.at)
+        numbered = enumerate(frames.payloads, frames.at)
+        captured = [Captured(adapter.name, at, source, payload) for at, payload in numbered] if self.captures else []
+        if captured and self.keep:
+            digested = ((adapter.digest([frame.payload], frame.received), frame) for frame in captured)
+            out = [item for meaning, frame in digested for item in self._chosen(meaning, frame)]
+        else:
+            self._record(captured)
+            out = adapter.digest(frames.payloads, frames.at)
+        return self._put(out, adapter, frames.at)
 
     def answer(self, adapter: Exchange, fetch: Fetch, answer: Captured) -> tuple[Sequence[Event], list[Action]]:
         """Take the answer to a request.
 
         Returns:
-            The events in it, and what the adapter wants done.
+            The events in it, kept or not, and what the adapter wants done.
         """
-        self.capture(answer)
-        return self._put(adapter.answered(fetch, answer.payload, answer.received), adapter, answer.received)
+        if self.keep:
+            out = self._chosen(adapter.answered(fetch, answer.payload, answer.received), answer)
+        else:
+            self.capture(answer)
+            out = adapter.answered(fetch, answer.payload, answer.received)
+        return self._put(out, adapter, answer.received)
 
     def note(self, notes: Sequence[Note]) -> None:
         """Tell the ledgers of something that is no event."""
@@ -77,8 +93,7 @@ class Intake:
 
     def capture(self, answer: Captured) -> None:
         """Record an answer, which may hold no events."""
-        if self.captures:
-            self.captures.put([answer])
+        self._record([answer])
 
     async def room(self) -> None:
         """Wait until every flow is below its bound."""
@@ -94,23 +109,42 @@ class Intake:
         if self.captures:
             self.captures.close()
 
+    def _record(self, captured: Sequence[Captured]) -> None:
+        if self.captures:
+            self.captures.put(captured)
+
+    def _chosen(self, out: list[Output], captured: Captured) -> list[Output]:
+        """What one frame or answer means; it is recorded if all of it is kept, so that a replay adds nothing."""
+        events = [cast(Event, item) for item in out if not isinstance(item, ACTIONS)]
+        if len(self._kept(events)) == len(events):
+            self._record([captured])
+        return out
+
     def _put(self, out: list[Output], adapter: Exchange, at: Nanos) -> tuple[Sequence[Event], list[Action]]:
         kinds = set(map(type, out))
+        if Lost in kinds:
+            place = next(n for n, item in enumerate(out) if isinstance(item, Lost))
+            before, wanted = self._put(out[:place], adapter, at)
+            self.note([Broken(adapter.name, adapter.feed.symbols(Channel.TRADES), "frames lost", at)])
+            after, more = self._put(out[place + 1 :], adapter, at)
+            return [*before, *after], [*wanted, *more]
         actions = [item for item in out if isinstance(item, ACTIONS)] if kinds & set(ACTIONS) else []
         events = cast(list[Event], [item for item in out if not isinstance(item, ACTIONS)] if actions else out)
         if Quarantined in kinds:
             self._report(events)
         if Missed in kinds:
-            self.note([_loss(adapter.name, item, at) for item in actions if isinstance(item, Missed)])
-        if self.keep:
-            events = [event for event in events if self.keep(event)]
-        if events and isinstance(newest := events[-1], Trade) and newest.timestamp is not None:
+            self.note(self._kept([_loss(adapter.name, item, at) for item in actions if isinstance(item, Missed)]))
+        kept = self._kept(events)
+        if kept and isinstance(newest := kept[-1], Trade) and newest.timestamp is not None:
             lag = newest.received - newest.timestamp
             self.lags[newest.exchange] = min(lag, self.lags.get(newest.exchange, lag))
-        self.tally.received += len(events)
+        self.tally.received += len(kept)
         for inlet in self.sinks:
-            inlet.put(events)
+            inlet.put(kept)
         return events, actions
+
+    def _kept(self, items: Sequence[Item]) -> Sequence[Item]:
+        return [item for item in items if self.keep(item)] if self.keep else items
 
     def _report(self, events: Sequence[Event]) -> None:
         for event in events:

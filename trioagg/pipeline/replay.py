@@ -16,14 +16,13 @@ from attrs import define, evolve, field, frozen
 from trioagg import exchanges
 from trioagg.errors import RateLimited, SinkError, StoreError
 from trioagg.exchanges import GARBLED, BookPlan, Exchange, Feed, Fetch
-from trioagg.model import CHANNELS, Channel, Event, Instrument, Quarantined
+from trioagg.model import CHANNELS, Channel, Event, Instrument, Loss, Quarantined
 from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.storing import Causes, Stores, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
-from trioagg.settings import Settings
-from trioagg.sinks import redacted
+from trioagg.settings import Settings, redacted
 from trioagg.store import database, rows
 from trioagg.transport.capture import Captured, Torn, read
 from trioagg.transport.frames import Frames
@@ -46,11 +45,12 @@ class Choice:
     symbols: Collection[str] = ()
     channels: Collection[Channel] = ()
 
-    def keeps(self, event: Event) -> bool:
-        """Whether an event was chosen."""
+    def keeps(self, event: Event | Loss) -> bool:
+        """Whether an event, or the loss of one, was chosen."""
         if isinstance(event, Quarantined):
             return True
-        if self.channels and CHANNELS[type(event)] not in self.channels:
+        channel = event.channel if isinstance(event, Loss) else CHANNELS[type(event)]
+        if self.channels and channel not in self.channels:
             return False
         return not self.symbols or event.symbol in self.symbols
 
@@ -74,7 +74,7 @@ async def replay(files: Sequence[Path], settings: Settings, *, choice: Choice, p
                     player = Player(producing.intake, choice, outcome, settings.book.plan)
                     with stop.receiving:
                         await _play(files, player, progress)
-                await _describe(player, Path(settings.run.database), stores, outcome)
+                await _describe(player, Path(settings.run.database), stores)
         account(outcome, Path(settings.run.database))
     if stop.receiving.cancelled_caught:
         outcome.failures.append("stopped before the end of the captures")
@@ -90,8 +90,8 @@ async def _play(files: Sequence[Path], player: Player, progress: Progress) -> No
                 await player.intake.room()
 
 
-async def _describe(player: Player, path: Path, stores: Stores, outcome: Outcome) -> None:
-    """Keep what the captures' instrument lists told of the markets that are stored."""
+async def _describe(player: Player, path: Path, stores: Stores) -> None:
+    """Keep what the captures' instrument lists told of the markets that are stored; the database comes first."""
     with database(path) as db:
         there = {(row["exchange"], row["symbol"]) for row in rows(db, "instruments", limit=sys.maxsize)}
     told = [item for item in player.listed() if (item.exchange, item.symbol) in there]
@@ -100,7 +100,8 @@ async def _describe(player: Player, path: Path, stores: Stores, outcome: Outcome
         try:
             await sink.describe(told)
         except (SinkError, StoreError) as error:
-            outcome.failures.append(f"instruments were not stored in {redacted(url)}: {error}")
+            log.error("instruments were not kept", sink=redacted(url), reason=str(error))
+            player.outcome.failures.append(f"instruments were not stored: {error}")
 
 
 def _next(lines: Iterable[Captured | Torn]) -> list[Captured | Torn]:

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from trioagg.errors import LinkError, RateLimited, WireError
 from trioagg.exchanges import GARBLED, Action, Exchange, Fetch, reason
-from trioagg.model import Event, Instrument
+from trioagg.model import Consulted, Event, Instrument
 from trioagg.pipeline.intake import Intake
 from trioagg.settings import Retry, Venue
 from trioagg.transport.backoff import Backoff
@@ -71,7 +71,9 @@ class Rest:
             raise
 
     async def consult(self, adapter: Exchange, fetch: Fetch, intake: Intake) -> Sequence[Event]:
-        """Ask as ``converse`` does, of an adapter that wants nothing done.
+        """Ask for trades that are missing as ``converse`` does, of an adapter that wants nothing done.
+
+        The ledgers are told that what follows came out of its turn.
 
         Returns:
             The events in the answer.
@@ -80,6 +82,7 @@ class Rest:
             LinkError: there was no answer, or it was a demand for silence, which is kept.
         """
         answer = await self.ask(fetch)
+        intake.note([Consulted(self.adapter.name, answer.received)])
         try:
             return intake.answer(adapter, fetch, answer)[0]
         except RateLimited as limited:

@@ -5,6 +5,7 @@
     signals                       first: the feeds end; second: everything ends
     └── root
         ├── simulator             with --simulated only: the far end, in the same process
+        ├── space                 looks whether the disk fills up
         ├── display
         └── writers               one task per sink, and the recorder
             └── feeds             one task per exchange; each holds its pollers and its streams under supervisors
@@ -16,21 +17,28 @@ store what is in them and return; then nothing is left that the root waits for.
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
+from trioagg.model import STATES, Instrument, Nanos
 from trioagg.pipeline.account import account
 from trioagg.pipeline.display import Display
 from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.simulated import simulated
-from trioagg.pipeline.storing import Causes, open_sinks, storing
+from trioagg.pipeline.space import Space
+from trioagg.pipeline.storing import Causes, Describe, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
-from trioagg.settings import Settings
+from trioagg.settings import Buffers, Settings
 from trioagg.transport.clock import Stamps
 from trioagg.transport.http import open_http
+
+log = structlog.get_logger(__name__)
 
 CAUSES = Causes(before="not running", within="not received")
 
@@ -45,6 +53,7 @@ class Job:
         duration: seconds, then a clean stop; None runs until a signal.
         record: the folder for raw captures.
         display: print summaries.
+        now: tells the time, nanoseconds UTC.
     """
 
     settings: Settings
@@ -52,6 +61,7 @@ class Job:
     duration: float | None = None
     record: Path | None = None
     display: bool = False
+    now: Callable[[], Nanos] = time.time_ns
 
 
 async def run(job: Job) -> Outcome:
@@ -74,14 +84,31 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
     async with open_http() as http, open_sinks(run) as stores, trio.open_nursery() as root:
         settings = await simulated(root, job.settings) if job.simulated else job.settings
         display = Display(Path(run.database), run.exchanges, run.symbols)
+        root.start_soon(Space(Path(run.database), run.min_free_disk).watch)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
-        async with storing(stores, settings, outcome, causes=CAUSES, folder=job.record) as producing:
+        async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES, folder=job.record) as producing:
             with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
-                place = Place(http, Stamps(), Roll(len(run.exchanges)), producing)
+                telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
+                place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)
                 async with trio.open_nursery() as feeds:
                     for name in run.exchanges:
                         feeds.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)
         if job.display:
             await display.draw()
         root.cancel_scope.cancel()
+
+
+def _telling(describe: Describe, buffers: Buffers) -> Describe:
+    """``describe``, and the first time, when the symbols have proved good, what a crash can lose from now on.
+
+    That is what is not committed yet: what the time between two transactions brings, and no more than may wait at all.
+    """
+    window = [{"milliseconds": round(buffers.commit_delay * 1000), "rows": buffers.channel + buffers.commit_rows}]
+
+    async def tell(instruments: Sequence[Instrument]) -> None:
+        if window:
+            log.info("a crash loses at most", **window.pop())
+        await describe(instruments)
+
+    return tell

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,21 +13,29 @@ import trio
 from attrs import field, frozen
 
 from trioagg import sinks
-from trioagg.errors import SinkError, StoreError
+from trioagg.errors import SettingsError, SinkError, StoreError
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
-from trioagg.model import Instrument, Record
-from trioagg.pipeline.flow import Inlet, flow
+from trioagg.model import Book, Instrument, Quote, Record, Ticker
+from trioagg.pipeline.flow import Conflation, Inlet, Outlet, flow
 from trioagg.pipeline.holes import Holes
 from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.patient import PatientWriter
 from trioagg.pipeline.record import record
-from trioagg.pipeline.tally import Outcome, Tally
+from trioagg.pipeline.spool import MEGABYTE, Spool, folder_of
+from trioagg.pipeline.tally import Outcome, SinkTally, Tally
 from trioagg.pipeline.write import AGAIN, Writer
-from trioagg.settings import Run, Settings
-from trioagg.sinks import Database, Sink, redacted, sqlite
+from trioagg.settings import Buffers, Run, Settings, redacted
+from trioagg.sinks import Database, Sink, sqlite
 from trioagg.transport.capture import Captured
 
 log = structlog.get_logger(__name__)
+
+Describe = Callable[[Sequence[Instrument]], Awaitable[None]]
+"""Keeps what is known of instruments."""
+
+FAREWELL = 0.5
+"""Seconds at a stop in which a sink may still be told of instruments."""
 
 
 @frozen
@@ -41,7 +49,7 @@ class Producing:
     """
 
     intake: Intake
-    describe: Callable[[Sequence[Instrument]], Awaitable[None]]
+    describe: Describe
     holes: Holes
 
 
@@ -77,17 +85,28 @@ async def open_sinks(run: Run) -> AsyncIterator[Stores]:
     """The database and every further sink, opened in this order and closed in reverse.
 
     Raises:
-        SettingsError, StoreError: one of them cannot be opened.
+        SettingsError: a sink cannot be, or two differ in nothing but who logs in.
+        StoreError: one of them cannot be opened.
     """
+    beside = list(dict.fromkeys(run.sinks))
+    shown = [redacted(url) for url in beside]
+    if twice := [place for place in shown if shown.count(place) > 1]:
+        raise SettingsError(f"--sink: {twice[0]} is named twice; leave one of them out")
     async with AsyncExitStack() as stack:
         url = sqlite.url_of(Path(run.database))
         database = await stack.enter_async_context(sqlite.connect(url))
-        yield Stores(url, database, {url: await stack.enter_async_context(sinks.connect(url)) for url in run.sinks})
+        yield Stores(url, database, {url: await stack.enter_async_context(sinks.connect(url)) for url in beside})
 
 
 @asynccontextmanager
 async def storing(
-    stores: Stores, settings: Settings, outcome: Outcome, *, causes: Causes, folder: Path | None = None
+    stores: Stores,
+    settings: Settings,
+    outcome: Outcome,
+    *,
+    causes: Causes,
+    newest: frozenset[type] = frozenset(),
+    folder: Path | None = None,
 ) -> AsyncIterator[Producing]:
     """A scope for those who produce, inside the nursery of those who store.
 
@@ -96,35 +115,52 @@ async def storing(
 
     Args:
         stores: the database's account is the outcome's.
+        newest: kinds of events of which a sink that is late is told the newest of each market, each sink by itself.
         folder: for raw captures, if they are wanted.
     """
-    outcome.beside = {redacted(url): Tally() for url in stores.beside}
-    tallies = {stores.url: outcome.tally} | {url: outcome.beside[redacted(url)] for url in stores.beside}
-    producers = trio.CancelScope()
-    async with trio.open_nursery() as writers:
-        ledgers = {url: Ledger(counts, cause=causes.within, first_cause=causes.before) for url in tallies}
-        holes = Holes(ledgers[stores.url], stores.database.around)
-        inlets: list[Inlet[Record]] = []
-        for url, store in {**stores.beside, stores.url: stores.database}.items():
-            inlet, outlet = flow(redacted(url), settings.buffers.channel)
-            ends, tells = (producers.cancel, holes.tell) if url == stores.url else (_nothing, _nothing)
-            writer = Writer(outlet, store, ledgers[url], tallies[url], settings.buffers, dead=ends, noticed=tells)
-            writers.start_soon(writer.run)
-            inlets.append(inlet)
-        captures = _recording(writers, folder, settings.buffers.channel, outcome.failures) if folder else None
-        intake = Intake(outcome.tally, inlets, captures)
-        with producers:
-            yield Producing(intake, partial(_describe, stores, writers), holes)
-        intake.close()
-        outcome.drift = intake.drift.frames
-        writers.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
+    buffers, ledger, producers = settings.buffers, _ledger(causes), trio.CancelScope()
+    holes = Holes(ledger, stores.database.around)
+    inlet, outlet = _flow(stores.url, buffers, newest, outcome.tally)
+    inlets, dead = [inlet], producers.cancel
+    writers = [Writer(outlet, stores.database, ledger, outcome.tally, buffers, dead=dead, noticed=holes.tell)]
+    for url, sink in stores.beside.items():
+        tally = outcome.beside[redacted(url)] = SinkTally()
+        inlet, outlet = _flow(redacted(url), buffers, newest, tally)
+        inlets.append(inlet)
+        spool = Spool(folder_of(Path(settings.run.database), url), round(buffers.spool * MEGABYTE))
+        writers.append(
+            PatientWriter(
+                outlet=outlet,
+                sink=sink,
+                ledger=_ledger(causes),
+                tally=tally,
+                buffers=buffers,
+                dead=_nothing,
+                noticed=_nothing,
+                spool=spool,
+                earlier=_ledger(causes),
+            )
+        )
+    with _settled(outcome, writers):
+        async with trio.open_nursery() as nursery:
+            for writer in writers:
+                nursery.start_soon(writer.run)
+            captures = _recording(nursery, folder, settings.buffers.channel, outcome.failures) if folder else None
+            intake = Intake(outcome.tally, inlets, captures)
+            async with trio.open_nursery() as describing:
+                with producers:
+                    yield Producing(intake, partial(_describe, stores, describing), holes)
+                intake.close()
+                nursery.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
+                describing.cancel_scope.deadline = trio.current_time() + FAREWELL
+            outcome.drift = intake.drift.frames
 
 
-async def _describe(stores: Stores, writers: trio.Nursery, instruments: Sequence[Instrument]) -> None:
+async def _describe(stores: Stores, describing: trio.Nursery, instruments: Sequence[Instrument]) -> None:
     """Keep instruments in the database now, and beside it as soon as it can be."""
     await stores.database.describe(instruments)
     for url, sink in stores.beside.items():
-        writers.start_soon(_describe_beside, redacted(url), sink, instruments)
+        describing.start_soon(_describe_beside, redacted(url), sink, instruments)
 
 
 async def _describe_beside(place: str, sink: Sink, instruments: Sequence[Instrument]) -> None:
@@ -134,10 +170,34 @@ async def _describe_beside(place: str, sink: Sink, instruments: Sequence[Instrum
         except SinkError:  # the writer, which tries as often, tells why
             await trio.sleep(AGAIN.delay(failures))
         except StoreError as error:
-            log.error("instruments are not stored", where=place, reason=str(error))
+            log.error("instruments are not stored", sink=place, reason=str(error))
             return
         else:
             return
+
+
+@contextmanager
+def _settled(outcome: Outcome, writers: Iterable[Writer]) -> Iterator[None]:
+    """Afterwards the accounts add up, however it ended: a producer may outlive a writer when both are cancelled."""
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.lose()
+        for tally in outcome.beside.values():
+            tally.received = outcome.tally.received
+
+
+def _ledger(causes: Causes) -> Ledger:
+    return Ledger(counts, cause=causes.within, first_cause=causes.before)
+
+
+def _flow(name: str, buffers: Buffers, newest: frozenset[type], tally: Tally) -> tuple[Inlet[Record], Outlet[Record]]:
+    return flow(name, buffers.channel, Conflation(newest, _market, tally.conflate))
+
+
+def _market(event: Ticker | Book | Quote) -> tuple[type, str, str]:
+    return type(event), event.exchange, event.symbol
 
 
 def _nothing() -> None:

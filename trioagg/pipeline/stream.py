@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
-from trioagg.errors import LinkError, Retired, first
+from trioagg.errors import LinkError, first
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send
-from trioagg.model import Session
+from trioagg.integrity.pulse import Pulse, Rhythm
+from trioagg.model import Broken, Carried, Channel, Event, Note, Session
 from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
+from trioagg.pipeline.watch import Probe, Questions, Watch
 from trioagg.transport import websocket
 from trioagg.transport.clock import Stamps
 
@@ -23,6 +25,54 @@ log = structlog.get_logger(__name__)
 
 UNSENT = 1000
 """Messages to the exchange that may wait for their turn."""
+
+
+@define(eq=False)
+class Leg:
+    """One connection's part in a relay.
+
+    Attributes:
+        intake: where it delivers.
+        heard: parks who waits for its next data.
+        pulse: what it brought; before it is open, what the one before it brought.
+        opened: set once it is open.
+        leading: set once it brings everything, and is not just beside another one.
+        retiring: set once it is to be replaced; ``reason`` says why.
+        over: set once it has ended; ``failure`` says how, if not by us.
+        scope: ends it.
+    """
+
+    intake: Intake
+    heard: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    pulse: Pulse = field(factory=lambda: Pulse(Rhythm(trio.current_time())))
+    began: float = field(factory=trio.current_time)
+    opened: trio.Event = field(factory=trio.Event)
+    leading: trio.Event = field(factory=trio.Event)
+    retiring: trio.Event = field(factory=trio.Event)
+    reason: str = ""
+    over: trio.Event = field(factory=trio.Event)
+    failure: LinkError | None = None
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+
+    def open(self) -> None:
+        """It is open, and what it brings counts from now on."""
+        self.pulse = self.pulse.renewed(trio.current_time())
+        self.opened.set()
+
+    def lead(self, intake: Intake) -> None:
+        """It brings everything from now on."""
+        self.intake = intake
+        self.leading.set()
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """It brought something."""
+        self.pulse.hear(events, trio.current_time())
+        self.heard.unpark_all()
+
+    def retire(self, reason: str) -> None:
+        """It is to be replaced."""
+        self.reason = self.reason or reason
+        self.retiring.set()
 
 
 @frozen
@@ -34,8 +84,10 @@ class Stream:
         feed: what to subscribe to.
         ws_url: the user's address, in place of the exchange's own; empty for that.
         name: which of the exchange's connections, ``ws-1``.
-        stall_timeout: seconds without an event before the connection counts as dead.
+        stall_timeout: seconds without an event before the connection, or one stream of it, is doubted.
         first_data_timeout: seconds without data after which a subscription is told to be silent.
+        intake: the door for a connection that runs alone.
+        questions: about silent streams; shared by all connections of the exchange.
     """
 
     adapter: type[Exchange]
@@ -47,20 +99,22 @@ class Stream:
     rest: Rest
     intake: Intake
     stamps: Stamps
+    questions: Questions
 
-    async def live(self) -> None:
+    async def live(self, leg: Leg) -> None:
         """One connection from its first step to its end.
 
         Raises:
             LinkError: it ended, or never came to be.
         """
         adapter = self.adapter(self.feed)
-        url = await self._address(adapter)
+        url = await self._address(adapter, leg)
         async with (
             websocket.connect(url, stamps=self.stamps) as socket,
-            self._session(),
+            self._session(leg),
             trio.open_nursery() as nursery,
         ):
+            leg.open()
             log.info("connected", streams=len(self.feed.subscriptions))
             outbox, unsent = trio.open_memory_channel[str](UNSENT)
             nursery.start_soon(_send, socket, unsent, 1 / adapter.limits.sends)
@@ -68,46 +122,59 @@ class Stream:
                 nursery.start_soon(_beat, outbox, adapter.heartbeat.every, adapter.heartbeat.text)
             firsts = firsts_of(self.feed.subscriptions)
             nursery.start_soon(firsts.watch, self.first_data_timeout)
-            connection = _Connection(self, adapter, url, outbox, nursery, firsts)
+            watch = Watch(leg.pulse, self._probe(), self.stall_timeout, self.intake)
+            nursery.start_soon(watch.connection)
+            nursery.start_soon(watch.streams)
+            connection = _Connection(self, leg, adapter, url, outbox, nursery, firsts)
             connection.act(adapter.opened())
             await connection.read(socket)
 
+    def _probe(self) -> Probe:
+        return Probe(self.adapter, self.feed, self.rest, self.stamps, self.questions)
+
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[None]:
+    async def _session(self, leg: Leg) -> AsyncIterator[None]:
         """Tell the ledger when the connection begins and ends, and why."""
-        life = Session(self.adapter.name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
-        self.intake.note([life])
+        name, trades = self.adapter.name, self.feed.symbols(Channel.TRADES)
+        life = Session(name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
+        self.intake.note([life, Carried(name, trades, life.opened)])
         reason = "stopped"
         try:
             yield
         except BaseException as error:
-            reason = _reason(error)
+            reason = _reason(error, leg)
             raise
         finally:
-            self.intake.note([evolve(life, closed=self.stamps.take(), reason=reason)])
+            closed = self.stamps.take()
+            end: list[Note] = [evolve(life, closed=closed, reason=reason)]
+            handed_over = leg.scope.cancel_called
+            self.intake.note(end if handed_over else [*end, Broken(name, trades, "disconnected", closed)])
 
-    async def _address(self, adapter: Exchange) -> str:
+    async def _address(self, adapter: Exchange, leg: Leg) -> str:
         todo = deque(adapter.begin())
         while todo:
             match todo.popleft():
                 case Connect(path, host):
                     return path if "://" in path else (self.ws_url or host or adapter.ws_url) + path
                 case Fetch() as fetch:
-                    todo.extend(await self.rest.converse(adapter, fetch, self.intake))
+                    todo.extend(await self.rest.converse(adapter, fetch, leg.intake))
         raise LinkError("the exchange named no address to connect to")
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, leg: Leg) -> str:
     """Why a connection ended: the link's own words, the name of a bug, or that we wanted it."""
     inner = first(error)
     if isinstance(inner, LinkError):
         return str(inner)
-    return "stopped" if isinstance(inner, trio.Cancelled) else type(inner).__name__
+    if isinstance(inner, trio.Cancelled):
+        return f"handed over: {leg.reason}" if leg.scope.cancel_called else "stopped"
+    return type(inner).__name__
 
 
 @frozen
 class _Connection:
     stream: Stream
+    leg: Leg
     adapter: Exchange
     url: str
     outbox: trio.MemorySendChannel[str]
@@ -115,18 +182,15 @@ class _Connection:
     firsts: Firsts
 
     async def read(self, socket: websocket.Socket) -> None:
-        """Take frames until the link fails or no event comes for the stall time-out."""
-        stall = self.stream.stall_timeout
-        with trio.CancelScope(deadline=trio.current_time() + stall) as watchdog:
-            while True:
-                frames = await socket.receive()
-                events, actions = self.stream.intake.frames(self.adapter, self.url, frames)
+        """Take frames until the link fails."""
+        while True:
+            frames = await socket.receive()
+            events, actions = self.leg.intake.frames(self.adapter, self.url, frames)
+            if events:
                 self.firsts.hear(events)
-                self.act(actions)
-                await self.stream.intake.room()
-                if events:
-                    watchdog.deadline = trio.current_time() + stall
-        raise LinkError(f"no data for {stall:g} s")
+                self.leg.hear(events)
+            self.act(actions)
+            await self.leg.intake.room()
 
     def act(self, actions: Iterable[Action]) -> None:
         """Do what the adapter asked for."""
@@ -143,15 +207,15 @@ class _Connection:
                 case Missed(symbol, channel, reason):
                     log.warning("missed; asking for a new start", symbol=symbol, channel=channel.value, reason=reason)
                 case Retire(reason):
-                    raise Retired(reason)
+                    self.leg.retire(reason)
 
     async def _fetch(self, fetch: Fetch) -> None:
         """Ask REST for the adapter, which asks again for what it still lacks."""
         try:
-            self.act(await self.stream.rest.converse(self.adapter, fetch, self.stream.intake))
+            self.act(await self.stream.rest.converse(self.adapter, fetch, self.leg.intake))
         except LinkError as error:
             log.warning("no answer", path=fetch.path.partition("?")[0], reason=str(error))
-        await self.stream.intake.room()
+        await self.leg.intake.room()
 
 
 async def _send(socket: websocket.Socket, unsent: trio.MemoryReceiveChannel[str], pause: float) -> None:

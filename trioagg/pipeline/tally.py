@@ -25,9 +25,26 @@ class Tally:
     conflated: int = 0
     lost: int = 0
 
+    def conflate(self, count: int) -> None:
+        """Count events that newer ones replaced."""
+        self.conflated += count
+
     def counts(self) -> dict[str, int]:
         """By name, in the order of the last line."""
         return asdict(self)
+
+
+@define
+class SinkTally(Tally):
+    """The account of a sink beside the database: what waits in its spool counts too, so that it adds up.
+
+    Attributes:
+        spooled: events that this run put into the spool and that wait there for the next run.
+        belated: events of earlier runs that this one delivered; not among those received.
+    """
+
+    spooled: int = 0
+    belated: int = 0
 
 
 @define
@@ -36,19 +53,19 @@ class Outcome:
 
     Attributes:
         tally: the account of the database.
-        beside: the accounts of further sinks, by URL.
+        beside: the accounts of further sinks, by URL without its secrets; each adds up by itself.
         failures: what failed, a line each.
         drift: frames looked at that held fields which nobody knows.
     """
 
     tally: Tally = field(factory=Tally)
-    beside: dict[str, Tally] = field(factory=dict)
+    beside: dict[str, SinkTally] = field(factory=dict)
     failures: list[str] = field(factory=list)
     drift: int = 0
 
     @property
     def problems(self) -> list[str]:
         """What failed or was lost, a line each; empty when everything received is stored or accounted for."""
-        tallies = {"the database": self.tally, **self.beside}
-        lost = [f"{tally.lost} events were not stored in {where}" for where, tally in tallies.items() if tally.lost]
+        tallies = [("the database", self.tally), *self.beside.items()]
+        lost = [f"{tally.lost} events were not stored in {where}" for where, tally in tallies if tally.lost]
         return [*self.failures, *lost]

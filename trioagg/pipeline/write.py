@@ -50,10 +50,7 @@ class Writer:
     async def run(self) -> None:
         """Write until the flow ends; what a cancellation or a dead sink leaves unwritten is counted as lost."""
         try:
-            while True:
-                await self._gather()
-                await self._store()
-                self._in_hand = []
+            await self._work()
         except trio.EndOfChannel:
             pass
         except StoreError as error:
@@ -61,44 +58,60 @@ class Writer:
             self.dead()
             await self._discard()
         finally:
-            self._lose()
+            self.lose()
+
+    def lose(self) -> None:
+        """Count what is in hand and what waits as lost."""
+        self.tally.lost += len(_events(self._in_hand)) + len(_events(self.outlet.take_waiting()))
+        self._in_hand = []
+
+    async def _work(self) -> None:
+        while True:
+            await self._gather()
+            await self._store()
 
     async def _gather(self) -> None:
         """What came since the last time, which lies a commit delay back at least, or a whole transaction's worth."""
         rows = self.buffers.commit_rows
-        self._in_hand = await self.outlet.take(rows)
+        if not self._in_hand:
+            self._in_hand = await self.outlet.take(rows)
         if len(self._in_hand) < rows:
             await trio.sleep_until(self._due)
             self._in_hand += self.outlet.take_waiting(rows - len(self._in_hand))
         self._due = trio.current_time() + self.buffers.commit_delay
 
     async def _store(self) -> None:
-        events, draft = _events(self._in_hand), self.ledger.draft(self._in_hand)
+        await self._offer(self._in_hand, self.ledger, self.tally)
+        self._in_hand = []
+
+    async def _offer(self, records: list[Record], ledger: Ledger, tally: Tally) -> None:
+        """Offer a batch until it is taken, and then enter it into a ledger and an account."""
+        events, draft = _events(records), ledger.draft(records)
         for failures in count(1):
             try:
                 written = await self.sink.write(events, draft)
             except SinkError as error:
-                waiting = len(self._in_hand) + self.outlet.gauge.waiting
-                log.error("not stored; trying again", reason=str(error), waiting=waiting)
-                await trio.sleep(AGAIN.delay(failures))
+                await self._refused(error, failures)
             else:
-                if self.ledger.keep(draft):
+                if ledger.keep(draft):
                     self.noticed()
-                self.tally.stored += written.stored
-                self.tally.duplicates += written.duplicates
-                self.tally.quarantined += written.quarantined
+                tally.stored += written.stored
+                tally.duplicates += written.duplicates
+                tally.quarantined += written.quarantined
                 return
+
+    async def _refused(self, error: SinkError, failures: int) -> None:
+        """Tell it, and wait."""
+        waiting = len(self._in_hand) + self.outlet.gauge.waiting
+        log.error("not stored; trying again", reason=str(error), waiting=waiting)
+        await trio.sleep(AGAIN.delay(failures))
 
     async def _discard(self) -> None:
         """Keep the flow empty until it ends, so that a dead sink holds up no other."""
         with suppress(trio.EndOfChannel):
             while True:
-                self._lose()
+                self.lose()
                 self._in_hand = await self.outlet.take(self.buffers.commit_rows)
-
-    def _lose(self) -> None:
-        self.tally.lost += len(_events(self._in_hand)) + len(_events(self.outlet.take_waiting()))
-        self._in_hand = []
 
 
 def _events(records: list[Record]) -> list[Event]:

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from trioagg import exchanges
 from trioagg.exchanges import BookPlan, Kept
 from trioagg.model import Channel
-from trioagg.settings.words import Parse, many, number, one_of, optional_many, symbol, url, word
+from trioagg.settings.words import Parse, addresses, many, number, one_of, symbol, url, word
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("console", "json")
@@ -51,7 +51,10 @@ class Run:
         number(float, least=0), 1.0, "seconds that an exchange's clock may differ from ours before that is told"
     )
     database: str = key(word, "trioagg.db", "the SQLite file")
-    sinks: tuple[str, ...] = key(optional_many(word), (), "further stores, as URLs")
+    sinks: tuple[str, ...] = key(addresses, (), "further stores, as URLs")
+    min_free_disk: float = key(
+        number(float, least=0), 500.0, "megabytes free where the database is, below which that is told; 0: never"
+    )
     display_interval: float = key(number(float, least=0.1), 10.0, "seconds between summaries")
     drain_timeout: float = key(number(float, least=0), 8.0, "seconds that a stop may take to store what was received")
     log_level: str = key(one_of(LEVELS), "INFO", "DEBUG, INFO, WARNING or ERROR")
@@ -103,6 +106,9 @@ class Buffers:
     commit_rows: int = key(number(int, least=1), 10_000, "events in one transaction at the most")
     commit_delay: float = key(
         number(float, least=0, most=60), 0.02, "seconds between the beginnings of transactions: what a crash can lose"
+    )
+    spool: float = key(
+        number(float, least=0), 2000.0, "megabytes that may wait on disk for a further store that is away; 0: none"
     )
 
 

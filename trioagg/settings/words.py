@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 Parse = Callable[[str], Any]
+
+HOST = r"(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d*)?"
+PLACE = re.compile(rf"(//)?{HOST}(,{HOST})*(/(?!/)[^?]*)?(\?.*)?")
+"""What follows a scheme, without who logs in."""
+LOGIN = re.compile(r":.*@", re.DOTALL)
+"""Who logs in with a password."""
+SECRETS = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 def nearest(word: str, good: Iterable[str]) -> str:
@@ -66,12 +74,27 @@ def _each(parse: Parse, word: str) -> Any:
     try:
         return parse(word)
     except ValueError as error:
-        raise BadWord(word, str(error)) from None
+        raise BadWord(redacted(word) if "//" in word else word, str(error)) from None
 
 
-def optional_many(parse: Parse) -> Parse:
-    """A list that may be empty."""
-    return lambda text: many(parse)(text) if text.strip(" ,") else ()
+def addresses(text: str) -> tuple[str, ...]:
+    """URLs, separated by commas; a comma within one does not end it, since a URL begins with a scheme."""
+    found = dict.fromkeys(re.split(r"[\s,]*,\s*(?=\w+://)", text.strip(" ,")))
+    return tuple(_each(word, one) for one in found if one)
+
+
+def redacted(url: str) -> str:
+    """A sink's URL as it may be told to anybody: without who logs in, and with what.
+
+    Whatever looks like no host and path, may be a piece of a password with signs in it that belong escaped.
+    """
+    scheme, colon, rest = url.partition(":")
+    if not colon:
+        return url.rpartition("@")[2]
+    if rest.startswith("///") and not LOGIN.search(rest):
+        return SECRETS.sub(r"\1...", url)
+    place = "//" * rest.startswith("//") + rest.rpartition("@")[2].removeprefix("//")
+    return SECRETS.sub(r"\1...", f"{scheme}:{place if PLACE.fullmatch(place) else '//...'}")
 
 
 def number(kind: type[int | float], *, least: float, most: float = math.inf) -> Parse:

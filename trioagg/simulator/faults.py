@@ -8,6 +8,9 @@ when on and how long; without them a fault is always there. Faults may be combin
 - ``shutdown,at=5,for=2``: the exchange announces that it shuts down, and closes WebSockets after ``for``.
 - ``stall,at=5,for=10``: WebSockets that are open at 5 s carry no data until 15 s, though pings are answered. What
   happened meanwhile never comes. Newer ones are well.
+- ``partition,at=5,for=10``: nothing gets through on a WebSocket, from the middle of a frame on, nor on a new
+  connection; nothing is closed. ``ack-and-silence``: subscriptions are acknowledged, and WebSockets carry no data.
+- ``huge,at=5`` or ``huge,every=10``: each WebSocket gets a frame of ``size=10`` megabytes that means nothing.
 - ``garble,share=0.02``: this share of frames arrives torn. ``extra``: has a field that nobody knows. ``unknown``: is
   followed by a frame of a kind that nobody knows.
 - ``skip,share=0.01``: this share of frames is never sent; REST still has the trades. ``repeat``: comes twice.
@@ -39,6 +42,9 @@ KINDS = {
     "cut": ("at", "every", "how"),
     "shutdown": _TIMES,
     "stall": (*_TIMES, "every"),
+    "partition": (*_TIMES, "every"),
+    "ack-and-silence": _TIMES,
+    "huge": ("at", "every", "size"),
     **dict.fromkeys(DISTORTIONS, (*_TIMES, "share")),
     "slow": (*_TIMES, "rate"),
     "refuse": _TIMES,
@@ -46,7 +52,12 @@ KINDS = {
     "never-ack": _TIMES,
 }
 _WAYS = ("drop", "reset", "close")
-_NEEDS = {"cut": ("at", "every"), "shutdown": ("at",), "stall": ("at", "every"), "slow": ("rate",)}
+_NEEDS = {
+    **dict.fromkeys(("cut", "stall", "huge"), ("at", "every")),
+    "shutdown": ("at",),
+    "partition": ("for",),
+    "slow": ("rate",),
+}
 
 
 @frozen
@@ -58,6 +69,7 @@ class Fault:
         rate: bytes per second.
         count: requests to refuse, None for no limit.
         retry_after: seconds to announce.
+        size: megabytes.
     """
 
     kind: str
@@ -68,6 +80,7 @@ class Fault:
     rate: float = math.inf
     count: float | None = None
     retry_after: float | None = None
+    size: float = 10.0
     how: str = "drop"
 
     def active(self, elapsed: float) -> bool:
@@ -136,7 +149,7 @@ def _value(spec: str, name: str, word: str) -> float:
     return value
 
 
-_POSITIVE = ("every", "rate", "count")
+_POSITIVE = ("every", "rate", "count", "size")
 _RANGES = {"share": "a number from 0 to 1", **dict.fromkeys(_POSITIVE, "a number above 0")}
 
 
@@ -151,6 +164,8 @@ class Statistics:
         impatient: requests that came before a ``Retry-After`` had passed.
         faults: how often each kind struck.
         lost: trade ids that were skipped or garbled, by the exchange's own symbol; REST has them.
+        told: the lowest and the highest trade id that streams came to, lost or not, by the exchange's own symbol; where
+            several kinds of frames are mixed, a little less.
         behind: connections closed for reading too slowly.
         subscribed: stream messages received from clients.
     """
@@ -162,6 +177,7 @@ class Statistics:
     impatient: int = 0
     faults: Counter[str] = field(factory=Counter)
     lost: dict[str, set[int]] = field(factory=dict)
+    told: dict[str, tuple[int, int]] = field(factory=dict)
     behind: int = 0
     subscribed: int = 0
 
@@ -213,7 +229,14 @@ class Faults:
 
     def stalled(self, elapsed: float, opened: float) -> bool:
         """Whether a connection opened at ``opened`` carries no data."""
+        if next(self._active("ack-and-silence", elapsed), None):
+            return True
         return any(opened <= (fault.since(elapsed) or 0) for fault in self._active("stall", elapsed))
+
+    def cut_off(self, elapsed: float) -> float:
+        """Seconds until anything gets through again."""
+        parted = list(self._active("partition", elapsed))
+        return max(((fault.since(elapsed) or 0) + fault.lasting - elapsed for fault in parted), default=0.0)
 
     def pace(self, elapsed: float) -> float:
         """Bytes per second that a connection may get."""
@@ -244,6 +267,13 @@ class Faults:
         """Note that the trade in a frame will not arrive."""
         if trade := self._trade(frame):
             self.statistics.lost.setdefault(trade[0], set()).add(trade[1])
+
+    def come_to(self, frame: bytes) -> None:
+        """Note how far a stream is."""
+        if trade := self._trade(frame):
+            symbol, number = trade
+            lowest, highest = self.statistics.told.get(symbol, (number, number))
+            self.statistics.told[symbol] = min(lowest, number), max(highest, number)
 
     def trade(self, frame: bytes) -> tuple[str, int] | None:
         """The symbol and id of the trade in a frame."""

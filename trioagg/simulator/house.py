@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -18,6 +20,11 @@ LEAD = 0.5
 """Seconds from the first subscription to the first recorded frame, so that a client can subscribe to all it wants."""
 
 
+STRIKING = ("cut", "shutdown", "stall", "partition", "ack-and-silence", "huge")
+"""The faults that befall each WebSocket at their beginning."""
+MEGABYTE = 1_000_000
+
+
 class Connected(Protocol):
     """A WebSocket that faults can end."""
 
@@ -26,6 +33,9 @@ class Connected(Protocol):
 
     async def announce(self) -> None:
         """Say that a shutdown is planned."""
+
+    async def swell(self, size: int) -> None:
+        """Send a frame of so many bytes that means nothing."""
 
 
 @define(eq=False)
@@ -86,13 +96,17 @@ class House:
         """Bytes per second that each connection may get."""
         return self.faults.pace(self.clock.elapsed())
 
+    def cut_off(self) -> float:
+        """Seconds until anything gets through again."""
+        return self.faults.cut_off(self.clock.elapsed())
+
     async def run(self) -> None:
         """Play the recording once somebody listens, and end connections whenever a fault says so."""
         async with trio.open_nursery() as nursery:
             if self.deck:
                 nursery.start_soon(self._play, self.deck)
             for fault in self.faults.all:
-                if fault.kind in ("cut", "shutdown", "stall"):
+                if fault.kind in STRIKING:
                     nursery.start_soon(self._repeat, fault)
 
     async def _play(self, deck: Deck) -> None:
@@ -108,16 +122,17 @@ class House:
     async def _strike(self, fault: Fault) -> None:
         struck = list(self.connections)
         self.statistics.faults[fault.kind] += len(struck)
-        if fault.kind == "shutdown":
-            await self._each(struck, "announce")
-            await trio.sleep(min(fault.lasting, 600))
-        if fault.kind != "stall":
-            await self._each(struck, "close" if fault.kind == "shutdown" else fault.how)
+        match fault.kind:
+            case "shutdown":
+                await self._each(connection.announce for connection in struck)
+                await trio.sleep(min(fault.lasting, 600))
+                await self._each(partial(connection.end, "close") for connection in struck)
+            case "huge":
+                await self._each(partial(connection.swell, round(fault.size * MEGABYTE)) for connection in struck)
+            case "cut":
+                await self._each(partial(connection.end, fault.how) for connection in struck)
 
-    async def _each(self, struck: list[Connected], how: str) -> None:
+    async def _each(self, acts: Iterable[Callable[[], Awaitable[None]]]) -> None:
         async with trio.open_nursery() as nursery:
-            for connection in struck:
-                if how == "announce":
-                    nursery.start_soon(connection.announce)
-                else:
-                    nursery.start_soon(connection.end, how)
+            for act in acts:
+                nursery.start_soon(act)

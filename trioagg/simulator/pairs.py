@@ -11,7 +11,7 @@ from trioagg.errors import SettingsError
 from trioagg.simulator import SCALE, Pair
 
 ACTIVE = (
-    *("BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT", "XRP/USDT", "DOGE/USDT"),
+    *("BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT", "XRP/USDT", "DOGE/USDT", "BTC/USD", "ETH/USD"),
     *("BTC/USDT:USDT", "ETH/USDT:USDT", "BTC/USDC:USDC", "ETH/USDC:USDC", "BTC/USD:BTC", "ETH/USD:ETH"),
 )
 """What trades briskly when nobody asks for anything, as far as an exchange lists it."""

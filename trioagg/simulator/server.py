@@ -120,6 +120,7 @@ async def _client(houses: Mapping[str, House], stream: trio.SocketStream) -> Non
     if first.faults.refusing(first.clock.elapsed()):
         return await reset(stream)
     async with stream:
+        await trio.sleep(max(house.cut_off() for house in houses.values()))
         try:
             await http.converse(stream, partial(_answer, houses), partial(_upgrade, houses, stream))
         except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):

@@ -8,6 +8,7 @@ exchanges do. Nothing is queued for it meanwhile, since what the streams said at
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
@@ -25,7 +26,7 @@ _PONG = 60.0  # seconds for a client to answer a ping
 
 async def converse(house: House, stream: trio.abc.Stream, target: str, early: bytes) -> None:
     """Serve one WebSocket connection until either side ends it."""
-    line = Line(stream, early, house.pace)
+    line = Line(stream, early, house.pace, house.cut_off)
     async with trio.open_nursery() as guard, trio.open_nursery() as nursery:
         request = await _requested(nursery, line)
         session = house.dialect.session(target)
@@ -101,6 +102,13 @@ class Connection:
             if frame := self._session.farewell(self._house.clock.now()):
                 await self._put([frame])
 
+    async def swell(self, size: int) -> None:
+        """Send a frame of a kind that nobody knows, filled up to a size; a client may hang up on it."""
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async with self._line.lock:
+                frame = self._session.unknown(self._house.clock.now())
+                await self._put([frame + b" " * (size - len(frame))])
+
     async def _live(self) -> None:
         async with trio.open_nursery() as nursery:
             for task in (self._listen, self._pump, self._ping):
@@ -154,7 +162,10 @@ class Connection:
         if self._feed.late(now):
             house.statistics.behind += 1
             raise Hangup(1008, "reads too slowly")
-        frames = self._distortion.apply(self._feed.take(now), elapsed)
+        due = self._feed.take(now)
+        for frame in due[:1] + due[-1:]:
+            house.faults.come_to(frame)
+        frames = self._distortion.apply(due, elapsed)
         await self._put(frames)
         house.statistics.sent += len(frames)
         return bool(frames)

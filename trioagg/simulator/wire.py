@@ -39,12 +39,15 @@ class Line(trio.abc.Stream):
     Args:
         early: bytes that were read already and come first.
         pace: tells the bytes per second that may be sent now.
+        cut_off: tells for how many seconds nothing gets through, either way.
     """
 
-    def __init__(self, stream: trio.abc.Stream, early: bytes, pace: Callable[[], float]) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, early: bytes, pace: Callable[[], float], cut_off: Callable[[], float]
+    ) -> None:
         self.lock = trio.Lock()
         self.torn = False
-        self._stream, self._early, self._pace = stream, early, pace
+        self._stream, self._early, self._pace, self._cut_off = stream, early, pace, cut_off
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send, in turn."""
@@ -54,6 +57,10 @@ class Line(trio.abc.Stream):
     async def put(self, data: bytes) -> None:
         """Send while holding the lock. If it is cancelled, part of a frame may be out, and the line is ``torn``."""
         self.torn = True
+        if silence := self._cut_off():
+            await self._stream.send_all(data[: len(data) // 2])
+            data = data[len(data) // 2 :]
+            await trio.sleep(silence)
         while data:
             pace = self._pace()
             piece = len(data) if pace == math.inf else max(1, round(pace * _BREATH))
@@ -73,7 +80,9 @@ class Line(trio.abc.Stream):
             early, self._early = self._early, b""
             await trio.lowlevel.checkpoint()
             return early
-        return bytes(await self._stream.receive_some(max_bytes))
+        received = bytes(await self._stream.receive_some(max_bytes))
+        await trio.sleep(self._cut_off())
+        return received
 
     async def aclose(self) -> None:
         """Close the TCP connection."""

@@ -1,8 +1,10 @@
 """The sink contract: where events become durable.
 
 A file in this folder is one kind of sink, named as the scheme of its URLs (``sqlite:///path``), and has one async
-context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its file and edits none; files that begin
-with ``_`` are what several share. A URL may hold a password: whoever shows one shows ``redacted(url)``.
+context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its file and edits none. ``connect`` refuses
+what is wrong in the URL; a server that is not there is told by ``write``, so that a run begins without it. A sink that
+needs a library imports it at its top, and the extra of the same name brings it. Files that begin with ``_`` are shared.
+A URL may hold a password: whoever shows one shows ``redacted(url)``.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from trioagg.errors import SettingsError
 from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
-from trioagg.sinks._urls import redacted
+from trioagg.settings import redacted
 from trioagg.store import Counts
 
-__all__ = ["Database", "Sink", "connect", "names", "redacted"]
+__all__ = ["Database", "Sink", "connect", "names"]
 
 
 class Sink(Protocol):
@@ -58,19 +60,25 @@ class Database(Sink, Protocol):
 
 def names() -> list[str]:
     """The kinds of sinks that there are."""
-    found = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in found if not name.startswith("_"))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def connect(url: str) -> AbstractAsyncContextManager[Sink]:
     """A sink by its URL.
 
     Raises:
-        SettingsError: no sink has the URL's scheme, or its driver is not installed.
+        SettingsError: no sink has the URL's scheme, its library is not installed, or something else in it is wrong.
     """
     scheme = url.partition(":")[0]
     if scheme not in names():
         strange = redacted(url).partition(":")[0]
         raise SettingsError(f"--sink: no sink is named {strange!r}; known: {', '.join(names())}")
-    opened: AbstractAsyncContextManager[Sink] = importlib.import_module(f"{__name__}.{scheme}").connect(url)
+    try:
+        module = importlib.import_module(f"{__name__}.{scheme}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("trioagg"):
+            raise
+        extra = f"pip install 'trioagg[{scheme}]'"
+        raise SettingsError(f"--sink: {scheme} needs {error.name}, which is not installed: {extra}") from None
+    opened: AbstractAsyncContextManager[Sink] = module.connect(url)
     return opened

@@ -83,7 +83,8 @@ INSTRUMENT = _table(
 GAP = _table(
     "gap",
     "instrument integer, channel name, origin integer, first_missing integer?, last_missing integer?,"
-    " missing integer?, cause text, status name, detected integer, closed integer?",
+    " missing integer?, cause text, status name, detected integer, closed integer?,"
+    " since integer?, until integer?, before name?, after name?",
     numbered=True,
     indexes=[("instrument", "channel", "origin")],
 )
@@ -96,6 +97,7 @@ SESSION = _table(
     "session",
     "exchange name, connection name, subscriptions integer, opened integer, closed integer?, reason text",
     "exchange connection opened",
+    numbered=True,
 )
 CLOCK = _table(
     "clock",
@@ -114,7 +116,7 @@ def _of_kind(kind: Kind) -> Table:
         kind.table,
         {**columns, "number": Column("integer", optional=True)},
         kind.key,
-        indexes=[("instrument", "number")],
+        indexes=[("instrument", "number", "timestamp", "received")],
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from operator import itemgetter
 from typing import Any, Protocol
 
 import structlog
@@ -29,7 +30,7 @@ from trioagg.sinks._schema import (
     Dialect,
     Table,
 )
-from trioagg.store.batches import Batches, Counts
+from trioagg.store.batches import Batches, Counts, Past
 from trioagg.store.cells import Beside, Cells, Instant, Market, gaps_of, instrument_row
 from trioagg.store.kinds import Kind
 
@@ -45,15 +46,33 @@ CLOSING = 2.0
 OWN_TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = {schema}"
 FIND_INSTRUMENT = "SELECT id FROM instrument WHERE exchange = %s AND symbol = %s"
 EDGES = "SELECT min(number), max(number) FROM trade WHERE instrument = %s"
+NEWEST_NUMBERED = """
+SELECT coalesce(timestamp, received), number FROM trade
+WHERE instrument = %s AND number IS NOT NULL ORDER BY number DESC LIMIT 1
+"""
+NEWEST_NAMED = """
+SELECT coalesce(timestamp, received), trade_id FROM trade
+WHERE instrument = %s AND number IS NULL AND timestamp IS {} NULL
+ORDER BY number DESC, timestamp DESC, received DESC LIMIT 1
+"""
+NEWEST = (NEWEST_NUMBERED, NEWEST_NAMED.format("NOT"), NEWEST_NAMED.format(""))
+"""Each goes along an index, which one query for all would not."""
 OPEN_GAPS = """
-SELECT channel, origin, first_missing, last_missing, cause, status, detected, closed FROM gap AS part
-WHERE instrument = %s AND EXISTS (
+SELECT channel, origin, coalesce(first_missing, since), coalesce(last_missing, until),
+    cause, status, detected, closed, "before", "after"
+FROM gap AS part
+WHERE instrument = %s AND channel = 'trades' AND coalesce(first_missing, since) IS NOT NULL AND EXISTS (
     SELECT 1 FROM gap WHERE gap.instrument = part.instrument AND gap.channel = part.channel
     AND gap.origin = part.origin AND gap.status <> 'filled'
 )
-ORDER BY channel, origin, first_missing
+ORDER BY origin, coalesce(first_missing, since)
 """
 FORGET_GAP = "DELETE FROM gap WHERE instrument = %s AND channel = %s AND origin = %s"
+UNFINISHED = "SELECT exchange, connection, opened FROM session WHERE closed IS NULL AND reason = ''"
+LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
+END_UNFINISHED = """
+UPDATE session SET reason = 'killed' WHERE exchange = %s AND id <= %s AND closed IS NULL AND reason = ''
+"""
 
 
 class Link(Protocol):
@@ -132,6 +151,7 @@ class Store:
     _open: Link | None = field(default=None, init=False)
     _writes: int = field(default=-1, init=False)
     _stale: bool = field(default=True, init=False)
+    _past: Past | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._batches = Batches(self)
@@ -181,7 +201,10 @@ class Store:
         if not found:
             return Known(None, None, [])
         ((lowest, highest),) = self._link.ask(EDGES, found[0])
-        return Known(lowest, highest, gaps_of(exchange, symbol, self._link.ask(OPEN_GAPS, found[0])))
+        gaps = gaps_of(exchange, symbol, self._link.ask(OPEN_GAPS, found[0]))
+        newest = [row for query in NEWEST for row in self._link.ask(query, found[0])]
+        told = max(newest, key=itemgetter(0), default=None)
+        return Known(lowest, highest, gaps, told, killed=self._before.killed(exchange))
 
     def named(self, market: Market) -> int:
         if not self._link.ask(FIND_INSTRUMENT, market):
@@ -215,9 +238,12 @@ class Store:
             self._link.tell(FORGET_GAP, rows.forgotten)
         if rows.gaps:
             self._link.put(GAP, rows.gaps)
+        if rows.begun:
+            self._link.tell(END_UNFINISHED, [(exchange, self._before.last) for exchange in rows.begun])
         if rows.sessions:
             told = {(row[0], row[1], row[3]): row for row in rows.sessions}
             self._renewed(SESSION, list(told.values()), ("closed", "reason"))
+            self._before.learn(rows.sessions)
         if rows.clocks:
             self._link.put(CLOCK, rows.clocks)
 
@@ -225,6 +251,11 @@ class Store:
     def _link(self) -> Link:
         assert self._open, "the tables are asked within a transaction"
         return self._open
+
+    @property
+    def _before(self) -> Past:
+        assert self._past, "the tables are asked within a transaction"
+        return self._past
 
     def _renewed(self, table: Table, rows: Sequence[Cells], names: Sequence[str], judged: Sequence[str] = ()) -> int:
         added = self._link.put(table, rows)
@@ -253,8 +284,11 @@ class Store:
         version = link.ask("SELECT version FROM trioagg") if "trioagg" in there else []
         if not version or version[0][0] < VERSION:
             link.make()
+            self._past = None
         elif version[0][0] > VERSION:
             raise StoreError(f"{self.server.shown} was made by a newer trioagg: its schema is {version[0][0]}")
+        if self._past is None:
+            self._past = Past(set(link.ask(UNFINISHED)), link.ask(LAST_SESSION)[0][0])
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:

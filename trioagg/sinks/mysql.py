@@ -13,18 +13,15 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import pymysql
 from attrs import define, field
 
 from trioagg.errors import SettingsError, StoreError
+from trioagg.settings import redacted
+from trioagg.sinks._address import ESCAPED
 from trioagg.sinks._schema import TABLES, VERSION, VIEWS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
-from trioagg.sinks._urls import ESCAPED, redacted
 from trioagg.store.cells import Cells
-
-try:
-    import pymysql
-except ImportError as error:
-    raise SettingsError("--sink: MariaDB and MySQL need PyMySQL: pip install 'trioagg[mysql]'") from error
 
 SILENT = 60
 """Seconds that an answer may take."""

@@ -14,9 +14,10 @@ from typing import Any
 from attrs import define, field
 
 from trioagg.errors import SettingsError
+from trioagg.settings import redacted
+from trioagg.sinks._address import ESCAPED
 from trioagg.sinks._schema import EVENTS, VERSION, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
-from trioagg.sinks._urls import ESCAPED, redacted
 from trioagg.store.cells import Cells
 
 try:

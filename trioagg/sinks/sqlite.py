@@ -13,6 +13,7 @@ from trioagg.errors import SettingsError
 from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
+from trioagg.settings import redacted
 from trioagg.store import Counts, Writer
 
 PREFIX = "sqlite:///"
@@ -53,7 +54,7 @@ async def connect(url: str) -> AsyncIterator[SqliteSink]:
     """
     path = url.removeprefix(PREFIX)
     if not url.startswith(PREFIX) or not path:
-        raise SettingsError(f"--sink: bad value {url!r}: must look like {PREFIX}path/to/file.db")
+        raise SettingsError(f"--sink: bad value {redacted(url)!r}: must look like {PREFIX}path/to/file.db")
     limiter = trio.CapacityLimiter(1)
     writer = await trio.to_thread.run_sync(Writer.open, Path(path), limiter=limiter)
     try:

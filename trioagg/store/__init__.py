@@ -2,8 +2,8 @@
 
 ``Writer.open(path)`` makes or opens the file; ``Writer.write(batch)`` makes a batch durable, all or none, and the same
 batch again adds nothing. ``database(path)`` opens the file for reading only, beside any number of writers; ``rows``,
-``latest``, ``summary``, ``follow``, ``gaps``, ``examine``, ``scan``, ``series`` ask it. All of it blocks: call it in a
-worker thread.
+``latest``, ``summary``, ``follow``, ``gaps``, ``examine``, ``scan``, ``series``, ``Candles`` ask it. All of it
+blocks: call it in a worker thread.
 
 The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
 (``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
@@ -15,6 +15,7 @@ from __future__ import annotations
 from trioagg.store.audit import Audit, Holdings, examine
 from trioagg.store.bars import Bar, Scale, Series, series
 from trioagg.store.batches import Counts
+from trioagg.store.candles import BARS, Candles, TradeBar
 from trioagg.store.kinds import COLUMNS, RECORDS
 from trioagg.store.opening import Database
 from trioagg.store.ranges import ALWAYS, Span, scan
@@ -29,15 +30,20 @@ from trioagg.store.read import (
     rows,
     summary,
 )
+from trioagg.store.renewal import renewals
 from trioagg.store.seek import Row
+from trioagg.store.texts import Arrivals, Texts, Told, encodable, instrument
 from trioagg.store.write import Writer
 
 __all__ = [
     "ALWAYS",
+    "BARS",
     "COLUMNS",
     "RECORDS",
+    "Arrivals",
     "Audit",
     "Bar",
+    "Candles",
     "Counts",
     "Database",
     "Holdings",
@@ -46,14 +52,20 @@ __all__ = [
     "Scale",
     "Series",
     "Span",
+    "Texts",
+    "Told",
+    "TradeBar",
     "Writer",
     "connect",
     "database",
+    "encodable",
     "examine",
     "follow",
     "gaps",
+    "instrument",
     "latest",
     "open_gaps",
+    "renewals",
     "rows",
     "scan",
     "series",

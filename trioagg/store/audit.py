@@ -6,12 +6,11 @@ Rows are read in the order of their key and kept as runs of consecutive ids, so 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 
 from attrs import frozen
 
-from trioagg.store.opening import Database
+from trioagg.store.opening import Database, snapshot
 from trioagg.store.trouble import damaged, reading
 
 Run = tuple[int, int]
@@ -66,21 +65,11 @@ def examine(db: Database, exchanges: Collection[str]) -> Audit:
     Raises:
         StoreError: the database cannot be read.
     """
-    with reading(db.path), _moment(db):
+    with reading(db.path), snapshot(db):
         if damage := _damage(db):
             return Audit(damage, ())
         known = [_holdings(db, market) for market in db.execute(MARKETS).fetchall() if market[1] in exchanges]
     return Audit((), [market for market in known if market.stored or market.named or market.filled])
-
-
-@contextmanager
-def _moment(db: Database) -> Iterator[None]:
-    """Whatever the body reads, it reads as the file was at its first look."""
-    db.execute("BEGIN")
-    try:
-        yield
-    finally:
-        db.rollback()
 
 
 def _damage(db: Database) -> list[str]:

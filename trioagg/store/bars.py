@@ -12,7 +12,8 @@ from trioagg.model import Nanos
 from trioagg.store.kinds import LANES
 from trioagg.store.opening import Database
 from trioagg.store.order import Lane
-from trioagg.store.seek import Found, Part, Row, before, demand, markets, newest, parts
+from trioagg.store.seek import Found, Part, Row, demand, markets, newest, parts
+from trioagg.store.times import backwards
 
 EXACT = Context(prec=200)
 """Adds without rounding anything that a market could trade."""
@@ -192,15 +193,8 @@ def _made(db: Database, kind: str, market: Part, making: Making) -> list[Bar]:
 
 
 def _walk(db: Database, lane: Lane, market: Part, making: Making) -> None:
-    """Take rows in from the newest back, until they are too old; ids that say nothing of time make it all rows."""
-    length = making.scale.length
-    position: Sequence[object] = lane.end
-    earliest, orderly = lane.end[0], True
-    while found := before(db, lane, market, position):
+    """Take rows in from the newest back, until they are too old."""
+    for found, latest in backwards(db, lane, market, making.scale.length):
         making.add(found)
-        for one in found:
-            orderly = orderly and one.moment <= earliest + length
-            earliest = min(earliest, one.moment)
-        if orderly and earliest < making.oldest - length:
+        if latest < making.oldest:
             return
-        position = found[-1].position

@@ -47,6 +47,27 @@ class Reckoning(Protocol):
         ...
 
 
+@frozen
+class Past:
+    """The connections that earlier processes left.
+
+    Attributes:
+        unfinished: exchange, connection and opening of those without an end; that may still come, out of a spool.
+        last: the id of the newest, ended or not.
+    """
+
+    unfinished: set[Cells]
+    last: int
+
+    def killed(self, exchange: str) -> bool:
+        """Whether a connection of an exchange ended without a word."""
+        return any(exchange == key[0] for key in self.unfinished)
+
+    def learn(self, sessions: Iterable[Cells]) -> None:
+        """Rows of the table ``session`` that came belatedly, or are of now."""
+        self.unfinished.difference_update((row[0], row[1], row[3]) for row in sessions if row[4] is not None)
+
+
 class Tables(Protocol):
     """The tables of one store; all but ``transaction`` is asked inside of it."""
 
@@ -59,7 +80,7 @@ class Tables(Protocol):
         ...
 
     def known(self, exchange: str, symbol: str) -> Known:
-        """What is stored of a market's numbered trades, and what is known to be missing of them."""
+        """What is stored of a market's trades, and what is known to be missing of them."""
         ...
 
     def named(self, market: Market) -> int:

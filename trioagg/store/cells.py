@@ -34,7 +34,9 @@ from trioagg.model import (
 Market = tuple[str, str]
 """(exchange, symbol)."""
 
-Ids = Mapping[Market, int]
+Ids = Mapping[Market, object]
+"""What stands for a market in its rows."""
+
 Cells = tuple[object, ...]
 Instant = Cells
 """(instrument, received)."""
@@ -51,6 +53,9 @@ PRICES = attrgetter("bid", "bid_size", "ask", "ask_size", "last", "volume")
 CLOCK = attrgetter("exchange", "offset", "uncertainty", "lag", "received")
 """What a check of a clock tells."""
 
+UNCOUNTED = (None, None, None, None)
+"""The ends of a gap that is no stretch."""
+
 WORD = 2**63
 """Integers from minus this to just below it fit SQLite's."""
 
@@ -63,6 +68,7 @@ class Beside:
         quarantined: rows of the table ``quarantined``.
         forgotten: instrument, channel and origin of the rows of ``gap`` that go.
         gaps: rows of ``gap`` that come instead.
+        begun: exchanges of which a connection was opened.
         sessions: rows of ``session``.
         clocks: rows of ``clock``.
     """
@@ -70,6 +76,7 @@ class Beside:
     quarantined: Sequence[Cells]
     forgotten: Sequence[Cells]
     gaps: Sequence[Cells]
+    begun: Sequence[str]
     sessions: Sequence[Cells]
     clocks: Sequence[Cells]
 
@@ -81,6 +88,7 @@ def beside(bad: Sequence[Quarantined], entries: Entries, ids: Ids) -> Beside:
         [quarantine_row(frame) for frame in bad],
         [*(gap_key(gap, ids) for gap in entries.gaps), *(row[:3] for row in losses)],
         [*(row for gap in entries.gaps for row in part_rows(gap, ids)), *losses],
+        sorted({session.exchange for session in entries.sessions if session.closed is None}),
         [session_row(session) for session in entries.sessions],
         [CLOCK(check) for check in entries.clocks],
     )
@@ -96,8 +104,9 @@ def part_rows(gap: Gap, ids: Ids) -> list[Cells]:
     return [
         (
             *gap_key(gap, ids),
-            *(part.first, part.last, part.last - part.first + 1),
+            *((None, None, None) if gap.between else (part.first, part.last, part.last - part.first + 1)),
             *(gap.cause, part.status, gap.detected, part.closed),
+            *((part.first, part.last, *gap.between) if gap.between else UNCOUNTED),
         )
         for part in gap.parts
     ]
@@ -112,6 +121,7 @@ def loss_row(loss: Loss, ids: Ids) -> Cells:
         *(ids[loss.exchange, loss.symbol], loss.channel, origin),
         *(loss.first, loss.last, missing),
         *(loss.cause, "unfillable", at, at),
+        *UNCOUNTED,
     )
 
 
@@ -128,9 +138,10 @@ def gaps_of(exchange: str, symbol: str, rows: Iterable[Sequence[Any]]) -> list[G
     gaps = []
     for (channel, origin), together in groupby(rows, key=itemgetter(0, 1)):
         group = list(together)
-        cause, detected = group[0][4], group[0][6]
+        cause, detected, before, after = group[0][4], group[0][6], *group[0][8:]
         parts = tuple(Part(row[2], row[3], row[5], row[7]) for row in group)
-        gaps.append(Gap(exchange, symbol, channel, origin, parts[-1].last, cause, detected, parts))
+        between = None if before is None else (before, after)
+        gaps.append(Gap(exchange, symbol, channel, origin, parts[-1].last, cause, detected, parts, between))
     return gaps
 
 

@@ -116,6 +116,16 @@ def transaction(db: Database) -> Iterator[None]:
 
 
 @contextmanager
+def snapshot(db: Database) -> Iterator[None]:
+    """Whatever the body reads, it reads as the file was at its first look."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.rollback()
+
+
+@contextmanager
 def _opening(path: Path, mode: str, patience: float) -> Iterator[Database]:
     """A connection that is closed again, and its trouble explained, if the body fails."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:

@@ -55,7 +55,9 @@ class Lane:
     @property
     def before(self) -> str:
         """The rows of a part before a position, newest first: part values, position, limit."""
-        return f"{self._select()} AND {self._beyond('<')} ORDER BY {self._backwards()} LIMIT ?"
+        # Of two ends SQLite seeks the first that is told, which must be the position.
+        sign = "+" if self.where.startswith(self.order[0]) else ""
+        return f"{self._select(sign)} AND {self._beyond('<')} ORDER BY {self._backwards()} LIMIT ?"
 
     def start(self, first: float = BELOW) -> tuple[float, ...]:
         """The position before all rows whose order begins with this value or a greater one."""
@@ -123,6 +125,6 @@ class Lane:
         """Whose rows; under a plus SQLite does not take the condition for the end of what it seeks."""
         return " AND ".join([f"{name} = ?" for name in self.part] + [f"{sign}({self.where})"] * bool(self.where))
 
-    def _select(self) -> str:
+    def _select(self, sign: str = "") -> str:
         cells = [TEXTS.get(name, quoted(name)) for name in self.columns if name not in self.lifted]
-        return f"SELECT {', '.join([*cells, self.moment, *self.order])} FROM {self.table} WHERE {self._terms()}"
+        return f"SELECT {', '.join([*cells, self.moment, *self.order])} FROM {self.table} WHERE {self._terms(sign)}"

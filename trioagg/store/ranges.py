@@ -67,12 +67,12 @@ def _market(db: Database, places: Sequence[tuple[Lane, Part]], span: Span) -> It
 
 def _part(db: Database, lane: Lane, part: Part, span: Span) -> Iterator[Found]:
     if lane.timely or not lane.time:
-        yield from _steps(db, lane, part, span)
+        yield from steps(db, lane, part, span)
         return
     index = f"by_time_{next(NUMBERS)}"
     query(db, lane.indexing(index))
     _fill(db, lane, part, (index, span))
-    yield from _steps(db, lane.timed(index), part, span)
+    yield from steps(db, lane.timed(index), part, span)
     query(db, f"DROP TABLE {index}")  # one that is left half-way goes with the connection
 
 
@@ -85,7 +85,7 @@ def _fill(db: Database, lane: Lane, part: Part, into: tuple[str, Span]) -> None:
         position = last
 
 
-def _steps(db: Database, lane: Lane, part: Part, span: Span) -> Iterator[Found]:
+def steps(db: Database, lane: Lane, part: Part, span: Span) -> Iterator[Found]:
     """The rows of a part in its order, up to the end of the span."""
     position: tuple[Any, ...] = lane.start(span.first)
     while found := after(db, lane, part, position):

@@ -3,8 +3,10 @@
 Prices and amounts are text in the tables, digit for digit, and doubles in the views; the levels of a book are JSON in
 both, ``[["price","amount"],…]``, best first. ``trade_id`` is an integer where the exchange numbers its trades upwards
 (and 64 bits hold it), so that the key of one market is ordered by it, and text elsewhere. ``gap`` has a row for each
-part of a gap that has a fate of its own; ``origin``, the first id that was missing, holds them together. The views join
-crosswise, which SQLite takes as an order: from the few instruments to their rows by key, whatever is asked.
+part of a gap that has a fate of its own; ``origin``, the first id that was missing, holds them together. Where no
+ids are counted, ``since`` and ``until`` are the times of the trades at both ends, ``before`` and ``after`` their ids.
+The views join crosswise, which SQLite takes as an order: from the few instruments to their rows by key, whatever is
+asked.
 """
 
 from __future__ import annotations
@@ -227,6 +229,14 @@ CREATE TABLE session (
 ) STRICT;
 
 CREATE INDEX session_by_time ON session (exchange, opened);
+
+ALTER TABLE gap ADD COLUMN since INTEGER;
+
+ALTER TABLE gap ADD COLUMN until INTEGER;
+
+ALTER TABLE gap ADD COLUMN "before" TEXT;
+
+ALTER TABLE gap ADD COLUMN "after" TEXT;
 
 CREATE VIEW sessions AS
 SELECT exchange, connection, subscriptions, opened, closed, reason FROM session;

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 
 from attrs import define, field
@@ -13,11 +14,11 @@ from attrs import define, field
 from trioagg.errors import StoreError
 from trioagg.integrity.ledger import Known
 from trioagg.model import Event, Instrument, Nanos
-from trioagg.store.batches import Batches, Counts, Reckoning
+from trioagg.store.batches import Batches, Counts, Past, Reckoning
 from trioagg.store.cells import Beside, Cells, Instant, Market, gaps_of, instrument_row
 from trioagg.store.kinds import Kind
 from trioagg.store.opening import Database, transaction, writable
-from trioagg.store.trouble import writing
+from trioagg.store.trouble import reading, writing
 
 INSERT_QUARANTINED = """
 INSERT INTO quarantined (exchange, received, digest, reason, payload) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
@@ -27,23 +28,39 @@ FIND_INSTRUMENT = "SELECT id FROM instrument WHERE exchange = ? AND symbol = ?"
 MARKET = "exchange = ? AND symbol = ?"
 LOWEST = "SELECT trade_id FROM trade WHERE instrument = ? AND trade_id < '' ORDER BY trade_id LIMIT 1"
 HIGHEST = "SELECT trade_id FROM trade WHERE instrument = ? AND trade_id < '' ORDER BY trade_id DESC LIMIT 1"
+NEWEST_NUMBERED = """
+SELECT coalesce(timestamp, received), trade_id FROM trade
+WHERE instrument = ? AND trade_id < '' ORDER BY trade_id DESC LIMIT 1
+"""
+NEWEST_NAMED = """
+SELECT coalesce(timestamp, received), trade_id FROM trade
+WHERE instrument = ? AND typeof(trade_id) = 'text' ORDER BY coalesce(timestamp, received) DESC LIMIT 1
+"""
 OPEN_GAPS = """
-SELECT channel, origin, first_missing, last_missing, cause, status, detected, closed FROM gap AS part
-WHERE instrument = ? AND EXISTS (
+SELECT channel, origin, coalesce(first_missing, since) AS first, coalesce(last_missing, until),
+    cause, status, detected, closed, "before", "after"
+FROM gap AS part
+WHERE instrument = ? AND channel = 'trades' AND first IS NOT NULL AND EXISTS (
     SELECT 1 FROM gap WHERE (instrument, channel, origin) = (part.instrument, part.channel, part.origin)
     AND status <> 'filled'
 )
-ORDER BY channel, origin, first_missing
+ORDER BY origin, first
 """
 FORGET_GAP = "DELETE FROM gap WHERE (instrument, channel, origin) = (?, ?, ?)"
 INSERT_PART = """
 INSERT INTO gap
-    (instrument, channel, origin, first_missing, last_missing, missing, cause, status, detected, closed)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (instrument, channel, origin, first_missing, last_missing, missing, cause, status, detected, closed,
+    since, until, "before", "after")
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 KEEP_SESSION = """
 INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (exchange, connection, opened) DO UPDATE SET closed = excluded.closed, reason = excluded.reason
+"""
+UNFINISHED = "SELECT exchange, connection, opened FROM session WHERE closed IS NULL AND reason = ''"
+LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
+END_UNFINISHED = """
+UPDATE session SET reason = 'killed' WHERE exchange = ? AND id <= ? AND closed IS NULL AND reason = ''
 """
 KEEP_CLOCK = """
 INSERT INTO clock (exchange, "offset", uncertainty, lag, received) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
@@ -75,7 +92,9 @@ class Writer:
         self.path = db.path
         self._db = db
         self._file = _identity(db.path)
-        self._batches = Batches(_Tables(db))
+        with reading(db.path):
+            self._tables = _Tables.of(db)
+        self._batches = Batches(self._tables)
 
     @classmethod
     def open(cls, path: Path | str, patience: float = 1.0) -> Writer:
@@ -115,14 +134,14 @@ class Writer:
             self._db.executemany(DESCRIBE_INSTRUMENT, map(instrument_row, listed))
 
     def known(self, exchange: str, symbol: str) -> Known:
-        """What is stored of a market's numbered trades, and what is known to be missing of them.
+        """What is stored of a market's trades, and what is known to be missing of them.
 
         Raises:
             SinkError: it cannot be read now.
             StoreError: it cannot be read at all.
         """
         with writing(self.path):
-            return _Tables(self._db).known(exchange, symbol)
+            return self._tables.known(exchange, symbol)
 
     def around(self, exchange: str, symbol: str, run: tuple[int, int]) -> tuple[Nanos | None, Nanos | None]:
         """The times of the nearest stored trades before and after some ids, nanoseconds UTC; None where there is none.
@@ -158,7 +177,12 @@ class _Tables:
     """See ``Tables``."""
 
     _db: Database
+    _past: Past
     _version: int = field(default=-1, init=False)
+
+    @classmethod
+    def of(cls, db: Database) -> _Tables:
+        return cls(db, Past(set(db.execute(UNFINISHED)), db.execute(LAST_SESSION).fetchone()[0]))
 
     def transaction(self) -> AbstractContextManager[None]:
         return transaction(self._db)
@@ -174,7 +198,9 @@ class _Tables:
         edges = [self._db.execute(edge, found).fetchone() for edge in (LOWEST, HIGHEST)]
         parts = self._db.execute(OPEN_GAPS, found).fetchall()
         lowest, highest = (edge and edge[0] for edge in edges)
-        return Known(lowest, highest, gaps_of(exchange, symbol, parts))
+        newest = [self._db.execute(query, found).fetchone() for query in (NEWEST_NUMBERED, NEWEST_NAMED)]
+        told = max(filter(None, newest), key=itemgetter(0), default=None)
+        return Known(lowest, highest, gaps_of(exchange, symbol, parts), told, killed=self._past.killed(exchange))
 
     def named(self, market: Market) -> int:
         self._db.execute(NAME_INSTRUMENT, market)
@@ -196,7 +222,9 @@ class _Tables:
         self._db.executemany(INSERT_QUARANTINED, rows.quarantined)
         self._db.executemany(FORGET_GAP, rows.forgotten)
         self._db.executemany(INSERT_PART, rows.gaps)
+        self._db.executemany(END_UNFINISHED, [(exchange, self._past.last) for exchange in rows.begun])
         self._db.executemany(KEEP_SESSION, rows.sessions)
+        self._past.learn(rows.sessions)
         self._db.executemany(KEEP_CLOCK, rows.clocks)
 
 

@@ -19,7 +19,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import trio
-from attrs import frozen
+from attrs import define, frozen
 
 from trioagg.errors import LinkError
 from trioagg.model import Nanos
@@ -31,6 +31,10 @@ Collect = Callable[[], Awaitable[str | bytes | None]]
 """Says what the WebSocket made of the bytes that passed to it last: the message that they ended, None for no message;
 raises LinkError if they ended the connection."""
 
+BRISK = 0.0005
+"""Seconds between frames below which a feed is brisk."""
+WORTH = 3
+"""Frames that a rest must bring to be followed by another."""
 _READ = 64 * 1024
 _BATCHES = 64
 
@@ -84,6 +88,26 @@ class Inbox:
         self._receiver.close()
 
 
+@define
+class Pace:
+    """Whether a feed is so brisk that it costs less to let its frames gather before the next read.
+
+    Attributes:
+        resting: rest before the next read.
+    """
+
+    resting: bool = False
+    _soon: int = 0
+
+    def waited(self, seconds: float) -> None:
+        """A read waited so long for its bytes."""
+        self._soon = self._soon + 1 if seconds < BRISK else 0
+
+    def brought(self, frames: int) -> None:
+        """A read brought so many frames: one or two at a time, one upon the other, begin a rest."""
+        self.resting = frames >= WORTH if self.resting else self._soon > WORTH and 0 < frames < WORTH
+
+
 class FrameStream(trio.abc.Stream):
     """The transport of a WebSocket client library; see the module's docstring.
 
@@ -92,9 +116,12 @@ class FrameStream(trio.abc.Stream):
         inbox: where messages go.
         stamps: what dates them.
         max_size: bytes of the largest message that is taken off here; a larger one is the library's to judge.
+        rest: seconds that a brisk feed's next frames are given to gather: a wake-up costs as much as dozens of frames.
     """
 
-    def __init__(self, stream: trio.abc.Stream, inbox: Inbox, *, stamps: Stamps, max_size: int) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, inbox: Inbox, *, stamps: Stamps, max_size: int, rest: float = 0
+    ) -> None:
         self.listening_since: float | None = None
         """When the wait for the server's next bytes began (Trio's clock); None while something else is waited for."""
         self._stream = stream
@@ -103,6 +130,7 @@ class FrameStream(trio.abc.Stream):
         self._splitter = Splitter(max_size)
         self._collect: Collect | None = None
         self._attached = trio.Event()
+        self._pace, self._rest = Pace(), rest
         self._left = False
         self._deaf = False
         self._over = False
@@ -145,7 +173,9 @@ class FrameStream(trio.abc.Stream):
         while True:
             if (self._over or self._splitter.empty) and not await self._fill():
                 return b""
-            await self._deliver(self._splitter.texts())
+            texts = self._splitter.texts()
+            self._pace.brought(len(texts))
+            await self._deliver(texts)
             if piece := self._splitter.passing(max_bytes):
                 return piece
 
@@ -200,14 +230,18 @@ class FrameStream(trio.abc.Stream):
         return False
 
     async def _read(self) -> bytes | bytearray:
-        self.listening_since = trio.current_time()
+        if self._rest and self._pace.resting and not self._left:
+            await trio.sleep(self._rest)
+        self.listening_since = asked = trio.current_time()
         try:
-            return await self._stream.receive_some(_READ)
+            chunk = await self._stream.receive_some(_READ)
         except trio.BrokenResourceError as error:
             self._end(f"broke: {why(error)}")
             raise
         finally:
             self.listening_since = None
+        self._pace.waited(trio.current_time() - asked)
+        return chunk
 
     def _end(self, how: str) -> None:
         if not self._splitter.open:

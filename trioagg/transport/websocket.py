@@ -50,12 +50,14 @@ class Timing:
         close: to say good-bye.
         ping_every: between two pings.
         ping_timeout: of silence after a ping.
+        rest: see ``FrameStream``.
     """
 
     connect: float = 10
     close: float = 2
     ping_every: float = 20
     ping_timeout: float = 20
+    rest: float = 0.002
 
 
 TIMING = Timing()
@@ -136,7 +138,7 @@ async def over(
 ) -> AsyncIterator[Socket]:
     """Opens a WebSocket over a stream that is there already, and closes the stream in the end; see ``connect``."""
     inbox = Inbox()
-    frames = FrameStream(stream, inbox, stamps=stamps, max_size=max_size)
+    frames = FrameStream(stream, inbox, stamps=stamps, max_size=max_size, rest=timing.rest)
     async with _closing(stream):
         with _bare_errors(frames):
             async with trio.open_nursery() as nursery:

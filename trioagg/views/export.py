@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trioagg.errors import SettingsError
-from trioagg.store import COLUMNS, Row, Span, database, scan
+from trioagg.store import Database, Row, Span, database, scan
 from trioagg.views.files import ending, whole
-from trioagg.views.table import plain
+from trioagg.views.table import SHOWN, plain
 
 Rows = Callable[[], Iterator[Row]]
 """Begins to read all rows, each time anew."""
@@ -28,9 +28,21 @@ def export(
         StoreError: the database is not there, or cannot be read.
         OSError: the file cannot be written.
     """
+    write_all(path, kind, output, lambda db: scan(db, kind, exchanges=exchanges, symbols=symbols, span=span))
+
+
+def write_all(path: Path, kind: str, output: Path, rows: Callable[[Database], Iterator[Row]]) -> None:
+    """Write what is read from a database into a file, and print how many rows they are.
+
+    Args:
+        rows: begins to read them, each time anew.
+
+    Raises:
+        SettingsError, StoreError, OSError: see ``export``.
+    """
     write = WRITERS[ending(output, tuple(WRITERS))]
     with database(path) as db, whole(output) as file:
-        count = write(file, kind, lambda: scan(db, kind, exchanges=exchanges, symbols=symbols, span=span))
+        count = write(file, kind, lambda: rows(db))
     print(f"{count} rows in {output}")
 
 
@@ -38,7 +50,7 @@ def _csv(file: BinaryIO, kind: str, rows: Rows) -> int:
     """Text under the database's names; what is not known is empty."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=False)
     writer = csv.writer(text, lineterminator="\n")
-    names, count = COLUMNS[kind], 0
+    names, count = SHOWN[kind], 0
     writer.writerow(names)
     for count, row in enumerate(rows(), start=1):  # noqa: B007 -- the last one is how many there are
         writer.writerow([plain(row[name]) for name in names])

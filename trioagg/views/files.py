@@ -1,4 +1,4 @@
-"""Files that are there only when they are whole."""
+"""Files that a person asks for: where they may be, and that they are there only when they are whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trioagg.errors import SettingsError
+from trioagg.store.files import replacing
 
 
 def ending(path: Path, good: tuple[str, ...]) -> str:
@@ -34,16 +35,9 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         SettingsError: something has its name already.
         OSError: it cannot be written.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+    with replacing(path) as file:
+        yield file
         _demand_free(path)
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _demand_free(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
@@ -15,7 +14,7 @@ from attrs import fields
 
 from trioagg.integrity.consolidation import Best
 from trioagg.model import Nanos
-from trioagg.store import COLUMNS, Look, Row
+from trioagg.store import BARS, COLUMNS, Look, Row, encodable
 
 Format = Literal["table", "json", "csv"]
 
@@ -35,10 +34,11 @@ TIMES: Mapping[str, Sequence[str]] = {
     "clocks": ("received",),
     "instruments": (),
     "best": ("received",),
+    "bars": ("open_time", "received"),
 }
 """The columns of each kind that are nanoseconds UTC."""
 
-SHOWN: Mapping[str, Sequence[str]] = {**COLUMNS, "best": [field.name for field in fields(Best)]}
+SHOWN: Mapping[str, Sequence[str]] = {**COLUMNS, "best": [field.name for field in fields(Best)], "bars": BARS}
 """What can be printed, and the columns of each."""
 
 LONGEST = 60
@@ -57,7 +57,7 @@ def render(rows: Sequence[Row], kind: str, form: Format = "table", *, header: bo
         header: whether the names come first (a table that goes on needs them once; ``json`` has none).
     """
     if form == "json":
-        return "\n".join(json.dumps(_encodable(row), ensure_ascii=False) for row in rows)
+        return "\n".join(json.dumps(encodable(row), ensure_ascii=False) for row in rows)
     if form == "csv":
         return _csv(rows, SHOWN[kind], header=header)
     return _table(rows, kind, header=header)
@@ -142,12 +142,3 @@ def _csv(rows: Sequence[Row], names: Sequence[str], *, header: bool) -> str:
 def plain(value: Any) -> Any:
     """A value as CSV has it: bytes that are no text with a backslash and two digits for each."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-
-
-def _encodable(row: Row) -> Row:
-    """Bytes that are no text as base64, under the name that raw captures have for it."""
-    if not isinstance(row.get("payload"), bytes):
-        return row
-    return {name: cell for name, cell in row.items() if name != "payload"} | {
-        "payload_base64": base64.b64encode(row["payload"]).decode()
-    }

@@ -6,10 +6,11 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import ClassVar
 
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Answer, Dialect, Hangup, Levels, Print, Quote, Request, Session, Source, Span
@@ -159,9 +160,30 @@ def next_funding(at: Nanos) -> Nanos:
 
 
 def interest(source: Source, symbol: str, at: Nanos) -> int:
-    """The open interest in base coins: a made-up figure that follows the hour's trading."""
-    hour = source.span(symbol, at - HOUR, at)
-    return 1000 * SCALE + hour.bought - (hour.volume - hour.bought)
+    """The open interest in base coins: a made-up figure above zero that follows what the hour bought."""
+    return 1000 * SCALE + 2 * lately(source, symbol, at, HOUR).bought
+
+
+def daily(source: Source, symbol: str, at: Nanos) -> Span:
+    """The 24 hours up to a time: the sums are those of its second, the prices up to date."""
+    told, price = lately(source, symbol, at, DAY), last(source, symbol, at)[2]
+    return evolve(told, close=price, high=max(told.high, price), low=min(told.low, price))
+
+
+def lately(source: Source, symbol: str, at: Nanos, length: Nanos) -> Span:
+    """So much time up to the beginning of a second: it is added up once, however many frames tell it."""
+    return _added_up(source, symbol, at // SECOND * SECOND, length)
+
+
+@lru_cache(maxsize=1024)
+def _added_up(source: Source, symbol: str, end: Nanos, length: Nanos) -> Span:
+    return source.span(symbol, end - length, end)
+
+
+def last(source: Source, symbol: str, at: Nanos) -> Print:
+    """The last trade before a time."""
+    ident = max(source.before(symbol, at) - 1, 0)
+    return next(iter(source.prints(symbol, ident, ident + 1)))
 
 
 def forced(source: Source, symbol: str, write: Callable[[Print], bytes]) -> Maker:
@@ -206,8 +228,9 @@ class TopicSession(Session):
         """
 
     def begin(self, topic: str, maker: Maker) -> None:
-        """Say what happens from now on."""
-        self._topics[topic] = maker
+        """Say what happens from now on, however late this connection is."""
+        since = self._heard or 0
+        self._topics[topic] = lambda start, end: maker(max(start, since), end) if end > since else iter(())
 
     def end(self, topic: str) -> None:
         """Say nothing more of it."""

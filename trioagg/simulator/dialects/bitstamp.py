@@ -25,6 +25,7 @@ from trioagg.simulator.dialects._kit import (
     Refusal,
     TopicSession,
     books,
+    daily,
     funding,
     interest,
     last_tick,
@@ -188,7 +189,7 @@ class Market:
 
     def ticker(self, now: Nanos) -> dict[str, str]:
         """The day's figures and the best prices, without sizes."""
-        day, (_, _, bid, _, ask, _) = self.source.span(self.symbol, now - DAY, now), self.source.quote(self.symbol, now)
+        day, (_, _, bid, _, ask, _) = daily(self.source, self.symbol, now), self.source.quote(self.symbol, now)
         figures = {
             "open": day.open, "high": day.high, "low": day.low, "last": day.close, "vwap": day.close, "bid": bid,
             "ask": ask, "open_24": day.open,

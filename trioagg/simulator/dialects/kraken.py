@@ -26,6 +26,7 @@ from trioagg.simulator.dialects._kit import (
     TopicSession,
     books,
     candles,
+    daily,
     iso,
     last_tick,
     number,
@@ -42,11 +43,19 @@ MINUTES = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 EVERY = 100 * MILLI  # between two messages of a book
 _TRADE = re.compile(rb'"channel":"trade".*?"symbol":"([^"]+)".*?"trade_id":(\d+)')
 SPELLED = {"BTC": "XBT", "DOGE": "XDG"}
+CLASSIC = {"XBT": "X", "XDG": "X", **dict.fromkeys("ETH ETC LTC XLM XRP ZEC".split(), "X"), "USD": "Z", "EUR": "Z"}
+FEES = {"fees": [[0, 0.4], [10000, 0.35]], "fees_maker": [[0, 0.25], [10000, 0.2]], "fee_volume_currency": "ZUSD"}
 
 
 def altname(symbol: str) -> str:
     """``XBTUSD``."""
     return "".join(SPELLED.get(asset, asset) for asset in symbol.split("/"))
+
+
+def code(asset: str) -> str:
+    """``XXBT``, ``ZUSD``: the older assets have a letter before them."""
+    spelled = SPELLED.get(asset, asset)
+    return CLASSIC.get(spelled, "") + spelled
 
 
 class Dialect(DeskDialect):
@@ -69,6 +78,7 @@ class Dialect(DeskDialect):
         handlers = {
             "Time": lambda query: {"unixtime": self.now // SECOND},
             "SystemStatus": lambda query: {"status": "online", "timestamp": iso(self.now, 0)},
+            "Assets": self._assets,
             "AssetPairs": lambda query: {altname(pair.symbol): _listing(pair) for pair in self._asked(query)},
             "Ticker": lambda query: {altname(pair.symbol): self._day(pair.symbol) for pair in self._asked(query)},
             "Trades": self._trades,
@@ -94,6 +104,17 @@ class Dialect(DeskDialect):
         found = _TRADE.search(frame)
         return (found[1].decode(), int(found[2])) if found else None
 
+    def _assets(self, query: Query) -> dict[str, Any]:
+        assets = sorted({asset for pair in self.source.pairs.values() for asset in (pair.base, pair.quote)})
+        wanted = [asset for asset in assets if query.get("asset", code(asset)) in (code(asset), asset)]
+        return {
+            code(asset): {
+                "aclass": "currency", "altname": SPELLED.get(asset, asset), "decimals": 10, "display_decimals": 5,
+                "collateral_value": 1.0, "status": "enabled", "margin_rate": 0.01,
+            }
+            for asset in wanted
+        }  # fmt: skip
+
     def _asked(self, query: Query) -> list[Pair]:
         """The markets of ``pair``, or all."""
         names = query["pair"].split(",") if "pair" in query else list(self.symbols)
@@ -106,7 +127,7 @@ class Dialect(DeskDialect):
         return self.symbols[plainly]
 
     def _day(self, symbol: str) -> dict[str, Any]:
-        span, today = self.source.span(symbol, self.now - DAY, self.now), self.now // DAY * DAY
+        span, today = daily(self.source, symbol, self.now), self.now // DAY * DAY
         _, _, bid, bids, ask, asks = self.source.quote(symbol, self.now)
         so_far = self.source.span(symbol, today, self.now)
         return {
@@ -147,7 +168,9 @@ def _answered(handler: Handler) -> Handler:
 def _listing(pair: Pair) -> dict[str, Any]:
     return {
         "altname": altname(pair.symbol), "wsname": "/".join(SPELLED.get(a, a) for a in pair.symbol.split("/")),
-        "aclass_base": "currency", "base": pair.base, "aclass_quote": "currency", "quote": pair.quote, "lot": "unit",
+        "aclass_base": "currency", "base": code(pair.base), "aclass_quote": "currency", "quote": code(pair.quote),
+        "lot": "unit", "cost_decimals": 5, "leverage_buy": [2, 3], "leverage_sell": [2, 3], **FEES,
+        "margin_call": 80, "margin_stop": 40, "long_position_limit": 250, "short_position_limit": 200,
         "pair_decimals": len(str(SCALE // pair.tick)) - 1, "lot_decimals": len(str(SCALE // pair.step)) - 1,
         "lot_multiplier": 1, "ordermin": plain(pair.step), "costmin": "0.5", "tick_size": plain(pair.tick),
         "status": "online",
@@ -261,7 +284,7 @@ class KrakenSession(TopicSession):
 
     def _ticker(self, symbol: str, quote: Quote) -> dict[str, Any]:
         _, at, bid, bids, ask, asks = quote
-        span = self._source.span(symbol, at - DAY, at)
+        span = daily(self._source, symbol, at)
         figures = {
             "bid": bid, "bid_qty": bids, "ask": ask, "ask_qty": asks, "last": span.close, "volume": span.volume,
             "vwap": span.close, "low": span.low, "high": span.high, "change": span.close - span.open,

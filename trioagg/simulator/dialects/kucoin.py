@@ -30,6 +30,7 @@ from trioagg.simulator.dialects._kit import (
     TopicSession,
     books,
     candles,
+    daily,
     last_tick,
     quotes,
     short,
@@ -142,7 +143,7 @@ class Dialect(DeskDialect):
         return {"time": self.now // MILLI, **day}
 
     def _day(self, symbol: str) -> dict[str, Any]:
-        span = self.source.span(symbol, self.now - DAY, self.now)
+        span = daily(self.source, symbol, self.now)
         _, _, bid, bids, ask, asks = self.source.quote(symbol, self.now)
         return {
             "symbol": self.native(symbol), "buy": short(bid), "bestBidSize": short(bids), "sell": short(ask),

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Source, Span
-from trioagg.simulator.dialects._kit import DAY, MILLI, SECOND, funding, next_funding, plain
+from trioagg.simulator.dialects._kit import MILLI, SECOND, daily, funding, next_funding, plain
 
 STRIDE = 7
 """Numbers between two changes of one book: those in between are other markets'."""
@@ -88,7 +88,7 @@ class Contract:
 
     def day(self, at: Nanos) -> Span:
         """The last 24 hours."""
-        return self.source.span(self.pair.symbol, at - DAY, at)
+        return daily(self.source, self.pair.symbol, at)
 
     def last_amount(self, span: Span) -> str:
         """The amount of a span's last trade."""

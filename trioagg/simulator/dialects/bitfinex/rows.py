@@ -15,6 +15,7 @@ from trioagg.simulator.dialects._kit import (
     HOUR,
     MILLI,
     MINUTE,
+    daily,
     funding,
     interest,
     next_funding,
@@ -63,7 +64,7 @@ class Teller:
     def ticker(self, quote: Quote) -> list[Any]:
         """Best prices, with what the best 25 levels hold; then the day's figures."""
         update, at, bid, _, ask, _ = quote
-        day = self.source.span(self.symbol, at - DAY, at)
+        day = daily(self.source, self.symbol, at)
         bids, asks = (sum(amount for _, amount in side[:25]) for side in self.source.book(self.symbol, update))
         change = day.close - day.open
         figures = (bid, bids, ask, asks, change, change * SCALE // day.open, day.close, day.volume, day.high, day.low)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Source, Span
@@ -18,8 +18,11 @@ from trioagg.simulator.dialects._kit import (
     MILLI,
     MINUTE,
     SECOND,
+    daily,
     funding,
     interest,
+    last,
+    lately,
     next_funding,
     plain,
     short,
@@ -33,16 +36,6 @@ LOW = 2**48 - 1
 _TRADE = re.compile(rb'"topic":"publicTrade\.(\w+)".*?"i":"([^"]+)"')
 
 
-@frozen
-class Lately:
-    """The day, the hour and what is held, as they were at a whole second."""
-
-    second: Nanos
-    day: Span
-    hour: Span
-    held: int
-
-
 @define(eq=False)
 class Listed:
     """A market as one product lists it."""
@@ -51,24 +44,14 @@ class Listed:
     pair: Pair
     native: str
     product: str
-    _lately: Lately | None = None
-
-    def lately(self, at: Nanos) -> Lately:
-        """The figures that take long to add up, once a second."""
-        second, symbol = at // SECOND * SECOND, self.pair.symbol
-        if self._lately is None or self._lately.second != second:
-            day, hour = (self.source.span(symbol, second - length, second) for length in (DAY, HOUR))
-            self._lately = Lately(second, day, hour, self.held(second))
-        return self._lately
 
     def held(self, at: Nanos) -> int:
         """The open interest, one side."""
-        return abs(interest(self.source, self.pair.symbol, at)) // self.pair.step * self.pair.step
+        return interest(self.source, self.pair.symbol, at) // self.pair.step * self.pair.step
 
     def last(self, at: Nanos) -> int:
         """The price of the last trade."""
-        number = self.source.before(self.pair.symbol, at)
-        return next(iter(self.source.prints(self.pair.symbol, number - 1, number)))[2]
+        return last(self.source, self.pair.symbol, at)[2]
 
     def price(self, figure: int) -> str:
         """With the decimals of the smallest step."""
@@ -115,12 +98,12 @@ class Listed:
 
     def day(self, at: Nanos) -> dict[str, str]:
         """What the tickers of both products and roads have."""
-        span, last = self.lately(at).day, self.last(at)
+        span = daily(self.source, self.pair.symbol, at)
         return {
-            "symbol": self.native, "lastPrice": self.price(last), "highPrice24h": self.price(span.high),
+            "symbol": self.native, "lastPrice": self.price(span.close), "highPrice24h": self.price(span.high),
             "lowPrice24h": self.price(span.low), "prevPrice24h": self.price(span.open),
             "volume24h": self.size(span.volume), "turnover24h": self.turnover(span),
-            "price24hPcnt": _fitted((last - span.open) * SCALE // span.open, 10**4),
+            "price24hPcnt": _fitted((span.close - span.open) * SCALE // span.open, 10**4),
         }  # fmt: skip
 
     def index(self, at: Nanos) -> dict[str, str]:
@@ -135,7 +118,7 @@ class Listed:
 
     def contract(self, at: Nanos) -> dict[str, str]:
         """What only contracts have; ``openInterest`` counts both sides."""
-        mark, hour, held = self.mark(at), self.lately(at).hour, self.lately(at).held
+        mark, hour, held = self.mark(at), lately(self.source, self.pair.symbol, at, HOUR), self.held(at)
         return {
             "prevPrice1h": self.price(hour.open), "markPrice": self.price(mark), "indexPrice": self.price(mark),
             "openInterest": self.size(2 * held), "openInterestValue": short(2 * held * mark // SCALE),

@@ -6,7 +6,7 @@ from typing import Any
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Pair, Print, Source, Span
-from trioagg.simulator.dialects._kit import DAY, SECOND, iso, plain, short
+from trioagg.simulator.dialects._kit import DAY, daily, iso, lately, plain, short
 
 MONTH = 30 * DAY
 
@@ -37,35 +37,24 @@ class Figures:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._days: dict[str, tuple[int, Span, Span]] = {}
-
-    def last(self, symbol: str, at: Nanos) -> Print:
-        """The last trade before a time."""
-        ident = self.source.before(symbol, at) - 1
-        return next(iter(self.source.prints(symbol, ident, ident + 1)))
 
     def sequence(self, symbol: str, at: Nanos) -> int:
         """The number of the full feed's last message before a time; it grows faster than trades do."""
         return (self.source.before(symbol, at) - 1) * 4 + 1
 
-    def day(self, symbol: str, at: Nanos) -> tuple[Span, Span]:
-        """The last 24 hours and 30 days, as they were at the beginning of the second."""
-        known = self._days.get(symbol)
-        if known is None or known[0] != at // SECOND:
-            until = at // SECOND * SECOND
-            day, month = (self.source.span(symbol, until - back, until) for back in (DAY, MONTH))
-            known = self._days[symbol] = (at // SECOND, day, month)
-        return known[1], known[2]
+    def days(self, symbol: str, at: Nanos) -> tuple[Span, Span]:
+        """The last 24 hours and 30 days."""
+        return daily(self.source, symbol, at), lately(self.source, symbol, at, MONTH)
 
     def ticker(self, symbol: str, trade: Print) -> dict[str, Any]:
         """What the ticker says of a trade; here ``side`` is the taker's."""
         ident, at, price, amount, buy = trade
-        (day, month), pair = self.day(symbol, at), self.source.pairs[symbol]
+        (today, month), pair = self.days(symbol, at), self.source.pairs[symbol]
         _, _, bid, bids, ask, asks = self.source.quote(symbol, at)
         return {
             "type": "ticker", "sequence": ident * 4, "product_id": product(symbol), "price": short(price),
-            "open_24h": short(day.open), "volume_24h": short(day.volume), "low_24h": short(min(day.low, price)),
-            "high_24h": short(max(day.high, price)), "volume_30d": short(month.volume),
+            "open_24h": short(today.open), "volume_24h": short(today.volume), "low_24h": short(min(today.low, price)),
+            "high_24h": short(max(today.high, price)), "volume_30d": short(month.volume),
             "best_bid": fixed(bid, pair.tick), "best_bid_size": short(bids),
             "best_ask": fixed(ask, pair.tick), "best_ask_size": short(asks), "side": "buy" if buy else "sell",
             "time": iso(at), "trade_id": ident, "last_size": short(amount),

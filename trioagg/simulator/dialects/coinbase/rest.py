@@ -16,6 +16,7 @@ from trioagg.simulator.dialects._kit import (
     Query,
     Refusal,
     iso,
+    last,
     number,
     plain,
     short,
@@ -91,9 +92,9 @@ class Desk:
     def ticker(self, query: Query, name: str) -> dict[str, Any]:
         """The last trade, and the best prices."""
         symbol, now = self.pair(name).symbol, self._now()
-        ident, at, price, amount, _ = self._figures.last(symbol, now)
+        ident, at, price, amount, _ = last(self._source, symbol, now)
         _, _, bid, _, ask, _ = self._source.quote(symbol, now)
-        day, _ = self._figures.day(symbol, now)
+        day, _ = self._figures.days(symbol, now)
         return {
             "ask": short(ask), "bid": short(bid), "volume": short(day.volume), "trade_id": ident,
             "price": short(price), "size": short(amount), "time": iso(at, 9), "rfq_volume": "0",
@@ -101,14 +102,14 @@ class Desk:
 
     def stats(self, query: Query, name: str) -> dict[str, Any]:
         """The day and the month."""
-        day, month = self._figures.day(self.pair(name).symbol, self._now())
+        day, month = self._figures.days(self.pair(name).symbol, self._now())
         return {
             **_day(day), "volume_30day": short(month.volume), "rfq_volume_24hour": "0", "rfq_volume_30day": "0",
         }  # fmt: skip
 
     def all_stats(self, query: Query) -> dict[str, Any]:
         """The day and the month of every product."""
-        days = {name: self._figures.day(symbol, self._now()) for name, symbol in self._symbols.items()}
+        days = {name: self._figures.days(symbol, self._now()) for name, symbol in self._symbols.items()}
         return {
             name: {"stats_30day": {"volume": short(month.volume)}, "stats_24hour": _day(day)}
             for name, (day, month) in days.items()

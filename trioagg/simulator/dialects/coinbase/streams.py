@@ -18,6 +18,7 @@ from trioagg.simulator.dialects._kit import (
     TopicSession,
     books,
     iso,
+    last,
     last_tick,
     short,
     text,
@@ -112,7 +113,7 @@ class CoinbaseSession(TopicSession):
         new = [topic for topic in dict.fromkeys(topics) if topic not in self._topics]
         begun = {topic: self._topic(topic, now) for topic in new}
         for topic, (says, _) in begun.items():
-            self.begin(topic, _since(now, says))
+            self.begin(topic, says)
         return [self._subscriptions(), *(frame for _, first in begun.values() for frame in first)]
 
     def _named(self, call: Call) -> Iterator[str]:
@@ -158,8 +159,8 @@ class CoinbaseSession(TopicSession):
             case "level2_50":
                 return self._level2(symbol, now)
             case "matches":
-                last = _match("last_match", symbol, self._figures.last(symbol, now))
-                return trades(self._source, symbol, lambda trade: _match("match", symbol, trade)), [last]
+                first = _match("last_match", symbol, last(self._source, symbol, now))
+                return trades(self._source, symbol, lambda trade: _match("match", symbol, trade)), [first]
             case "ticker":
                 write = partial(self._ticker, symbol)
                 return trades(self._source, symbol, write), [self._latest(symbol, now)]
@@ -191,22 +192,17 @@ class CoinbaseSession(TopicSession):
         return text(self._figures.ticker(symbol, trade))
 
     def _latest(self, symbol: str, at: Nanos) -> bytes:
-        return self._ticker(symbol, self._figures.last(symbol, at))
+        return self._ticker(symbol, last(self._source, symbol, at))
 
     def _heartbeat(self, symbol: str, at: Nanos) -> bytes:
-        last, sequence = self._figures.last(symbol, at)[0], self._figures.sequence(symbol, at)
-        told = {"type": "heartbeat", "sequence": sequence, "last_trade_id": last, "product_id": product(symbol)}
+        number, sequence = last(self._source, symbol, at)[0], self._figures.sequence(symbol, at)
+        told = {"type": "heartbeat", "sequence": sequence, "last_trade_id": number, "product_id": product(symbol)}
         return text({**told, "time": iso(at)})
 
     def _status(self) -> bytes:
         products = [listing(pair) for pair in self._source.pairs.values()]
         assets = [currency(code, "status_message") for code in currencies(self._source)]
         return text({"type": "status", "products": products, "currencies": assets})
-
-
-def _since(first: Nanos, says: Maker) -> Maker:
-    """What a topic says from its subscription on, however late this connection is."""
-    return lambda start, end: says(max(start, first), end) if end > first else iter(())
 
 
 def _error(message: str, reason: str = "") -> bytes:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Quote, Source, Span
-from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, MINUTE, SECOND, funding, interest, plain, short
+from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, MINUTE, SECOND, daily, funding, interest, plain, short
 
 LENGTHS = {f"{minutes}m": minutes * MINUTE for minutes in (1, 5, 15, 30)}
 LENGTHS |= {f"{hours}h": hours * HOUR for hours in (1, 2, 4, 12)} | {f"{days}D": days * DAY for days in (1, 7, 14)}
@@ -61,24 +60,16 @@ def listing(pair: Pair) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@lru_cache(maxsize=256)
-def _day(source: Source, symbol: str, second: Nanos) -> tuple[Span, int]:
-    """The day's figures and the open interest as they were at a whole second."""
-    return source.span(symbol, second - DAY, second), abs(interest(source, symbol, second))
-
-
 def ticker(source: Source, symbol: str, quote: Quote, at: Nanos) -> dict[str, Any]:
     """A ticker, as the stream tells it; open interest is the contracts' alone."""
     _, _, bid, bids, ask, asks = quote
-    pair, (span, held) = source.pairs[symbol], _day(source, symbol, at // SECOND * SECOND)
-    number = source.before(symbol, at)
-    last = next(iter(source.prints(symbol, number - 1, number)))[2]
-    prices = {"h": span.high, "l": span.low, "a": last, "b": bid, "k": ask}
+    pair, span, held = source.pairs[symbol], daily(source, symbol, at), interest(source, symbol, at)
+    prices = {"h": span.high, "l": span.low, "a": span.close, "b": bid, "k": ask}
     sizes = {"v": span.volume, "bs": bids, "ks": asks, "oi": held if ":" in symbol else 0}
     return {
         "i": native(symbol), **{name: _fitted(figure, pair.tick) for name, figure in prices.items()},
         **{name: _fitted(figure, pair.step) for name, figure in sizes.items()}, "vv": short(span.quote_volume),
-        "c": _fitted((last - span.open) * SCALE // span.open, 10**4), "t": at // MILLI,
+        "c": _fitted((span.close - span.open) * SCALE // span.open, 10**4), "t": at // MILLI,
     }  # fmt: skip
 
 

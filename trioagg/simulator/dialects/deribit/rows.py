@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Quote, Source, Span
-from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, funding, interest, number, short
+from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, SECOND, daily, funding, interest, lately, number, short
 
 _SHAPE = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)(?::([A-Z0-9]+))?")
 STABLE = ("USDC", "USDT")
@@ -116,13 +116,13 @@ def middle(source: Source, symbol: str, at: Nanos) -> int:
 def ticker(source: Source, pair: Pair, at: Nanos) -> dict[str, Any]:
     """A ticker; contracts have an open interest and funding beside."""
     symbol, fair = pair.symbol, real(middle(source, pair.symbol, at))
-    span, best = source.span(symbol, at - DAY, at), quote(pair, source.quote(symbol, at))
+    span, best = daily(source, symbol, at), quote(pair, source.quote(symbol, at))
     edges = {"min_price": real(span.close * 98 // 100), "max_price": real(span.close * 102 // 100)}
     held = interest(source, symbol, at)
     more = {
         "open_interest": real(amount(pair, held, span.close)), "interest_value": real(funding(symbol, at)),
         "current_funding": real(funding(symbol, at)), "funding_8h": real(funding(symbol, at - 8 * HOUR)),
-        "settlement_price": real(source.span(symbol, at // DAY * DAY, at).open), "delivery_price": fair,
+        "settlement_price": real(lately(source, symbol, at, at // SECOND * SECOND % DAY).open),
     }  # fmt: skip
     return {
         **best, "timestamp": at // MILLI, "state": "open", "last_price": real(span.close), "mark_price": fair,

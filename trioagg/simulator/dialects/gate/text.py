@@ -6,7 +6,7 @@ from typing import Any
 
 from trioagg.model import Nanos
 from trioagg.simulator import Levels, Pair, Source
-from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, MINUTE, SECOND, short
+from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, MINUTE, SECOND, daily, short
 
 LENGTHS = {
     "1s": SECOND, "10s": 10 * SECOND, "1m": MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE, "30m": 30 * MINUTE,
@@ -26,7 +26,7 @@ def opening(at: Nanos, interval: str) -> Nanos:
 
 def ticker(source: Source, pair: Pair, at: Nanos, *, sizes: bool) -> dict[str, Any]:
     """The day's figures; ``sizes``: with those of the best prices, as REST tells them of a single market."""
-    span, (_, _, bid, bids, ask, asks) = source.span(pair.symbol, at - DAY, at), source.quote(pair.symbol, at)
+    span, (_, _, bid, bids, ask, asks) = daily(source, pair.symbol, at), source.quote(pair.symbol, at)
     change = f"{100 * (span.close - span.open) / span.open if span.open else 0:.2f}"
     best = {
         "lowest_ask": short(ask),

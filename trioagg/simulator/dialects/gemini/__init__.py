@@ -22,6 +22,7 @@ from trioagg.simulator.dialects._kit import (
     Handler,
     Query,
     Refusal,
+    daily,
     interest,
     iso,
     number,
@@ -111,13 +112,13 @@ class Dialect(DeskDialect):
         return self._pair(name).symbol
 
     def _price(self, symbol: str) -> dict[str, str]:
-        day = self.source.span(symbol, self.now - DAY, self.now)
+        day = daily(self.source, symbol, self.now)
         change = (day.close - day.open) * SCALE // day.open
         return {"pair": native(symbol).upper(), "price": short(day.close), "percentChange24h": plain(change)[:-4]}
 
     def _ticker(self, query: Query, name: str) -> dict[str, Any]:
         pair = self._pair(name)
-        day = self.source.span(pair.symbol, self.now - DAY, self.now)
+        day = daily(self.source, pair.symbol, self.now)
         _, _, bid, _, ask, _ = self.source.quote(pair.symbol, self.now)
         volume = {pair.base: short(day.volume), pair.quote: short(day.quote_volume)}
         until = {"timestamp": self.now // MINUTE * MINUTE // MILLI}
@@ -125,7 +126,7 @@ class Dialect(DeskDialect):
 
     def _day(self, query: Query, name: str) -> dict[str, Any]:
         symbol, source, now = self._pair(name).symbol, self.source, self.now
-        day = source.span(symbol, now - DAY, now)
+        day = daily(source, symbol, now)
         _, _, bid, _, ask, _ = source.quote(symbol, now)
         hours = [source.span(symbol, now - (back + 1) * HOUR, now - back * HOUR) for back in range(24)]
         figures = {"open": day.open, "high": day.high, "low": day.low, "close": day.close}

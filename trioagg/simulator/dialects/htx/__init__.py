@@ -9,13 +9,13 @@ from typing import Any
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Answer, Pair
 from trioagg.simulator.dialects._kit import (
-    DAY,
     MILLI,
     SECOND,
     DeskDialect,
     Handler,
     Query,
     Refusal,
+    daily,
     interest,
     last_tick,
     next_funding,
@@ -148,7 +148,7 @@ class Dialect(DeskDialect):
 
     def _held(self, pair: Pair) -> dict[str, Any]:
         held = interest(self.source, pair.symbol, self.now)
-        span, code = self.source.span(pair.symbol, self.now - DAY, self.now), self.native(pair.symbol)
+        span, code = daily(self.source, pair.symbol, self.now), self.native(pair.symbol)
         return {
             "volume": held // pair.step, "amount": shapes.figure(held), "symbol": pair.base,
             "value": shapes.figure(held * span.close // SCALE), "contract_code": code,

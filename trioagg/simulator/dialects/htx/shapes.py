@@ -7,8 +7,20 @@ from typing import Any
 from msgspec import Raw
 
 from trioagg.model import Nanos
-from trioagg.simulator import SCALE, Levels, Pair, Print, Quote, Source
-from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, MINUTE, SECOND, funding, number, plain, short, whole
+from trioagg.simulator import SCALE, Levels, Pair, Print, Quote, Source, Span
+from trioagg.simulator.dialects._kit import (
+    DAY,
+    HOUR,
+    MILLI,
+    MINUTE,
+    SECOND,
+    daily,
+    funding,
+    number,
+    plain,
+    short,
+    whole,
+)
 
 PERIODS = {
     "1min": MINUTE, "5min": 5 * MINUTE, "15min": 15 * MINUTE, "30min": 30 * MINUTE, "60min": HOUR, "1hour": HOUR,
@@ -109,7 +121,10 @@ def best(pair: Pair, quote: Quote) -> dict[str, Any]:
 
 def bar(source: Source, pair: Pair, start: Nanos, end: Nanos) -> dict[str, Any]:
     """A candle."""
-    span = source.span(pair.symbol, start, end)
+    return _figures(pair, source.span(pair.symbol, start, end))
+
+
+def _figures(pair: Pair, span: Span) -> dict[str, Any]:
     prices = {
         "open": figure(span.open),
         "close": figure(span.close),
@@ -120,7 +135,7 @@ def bar(source: Source, pair: Pair, start: Nanos, end: Nanos) -> dict[str, Any]:
     ends = {"amount": amount, "vol": turnover, "count": span.count}
     if is_swap(pair.symbol):
         ends = {"amount": amount, "vol": span.volume // pair.step, "trade_turnover": turnover, "count": span.count}
-    return {"id": start // SECOND, **prices, **ends}
+    return {"id": span.start // SECOND, **prices, **ends}
 
 
 def begins(at: Nanos, length: Nanos) -> Nanos:
@@ -131,7 +146,8 @@ def begins(at: Nanos, length: Nanos) -> Nanos:
 
 def day(source: Source, pair: Pair, at: Nanos) -> dict[str, Any]:
     """The last 24 hours with the best bid and ask; prices of swaps are text."""
-    told, (update, _, bid, bids, ask, asks) = bar(source, pair, at - DAY, at), source.quote(pair.symbol, at)
+    told = _figures(pair, daily(source, pair.symbol, at))
+    update, _, bid, bids, ask, asks = source.quote(pair.symbol, at)
     sides = {"bid": levels(pair, [(bid, bids)])[0], "ask": levels(pair, [(ask, asks)])[0]}
     if not is_swap(pair.symbol):
         return {**told, "id": update, "version": update, **sides}

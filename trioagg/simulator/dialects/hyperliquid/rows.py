@@ -7,7 +7,7 @@ from zlib import crc32
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Source, Span
-from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, MINUTE, funding, interest, plain, short, whole
+from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, MINUTE, daily, funding, interest, plain, short, whole
 
 THOUSANDS = tuple(f"K{coin}" for coin in ("PEPE", "SHIB", "BONK", "FLOKI", "LUNC", "DOGS", "NEIRO"))
 """Coins that are traded by the thousand: the exchange's spelling begins with a small letter."""
@@ -128,16 +128,16 @@ def mid(source: Source, symbol: str, at: Nanos) -> int:
 def state(source: Source, pair: Pair, at: Nanos) -> dict[str, Any]:
     """The figures of a market: the day's, and for contracts funding, open interest and the oracle's price."""
     symbol = pair.symbol
-    day, between = source.span(symbol, at - DAY, at), price(mid(source, symbol, at))
+    told, between = daily(source, symbol, at), price(mid(source, symbol, at))
     figures = {
-        "prevDayPx": price(day.open), "dayNtlVlm": price(day.quote_volume), "markPx": between, "midPx": between,
-        "dayBaseVlm": size(pair, day.volume),
+        "prevDayPx": price(told.open), "dayNtlVlm": price(told.quote_volume), "markPx": between, "midPx": between,
+        "dayBaseVlm": size(pair, told.volume),
     }  # fmt: skip
     if ":" not in symbol:
         return {**figures, "circulatingSupply": "596637182.35", "totalSupply": "596637182.35"}
     _, _, bid, _, ask, _ = source.quote(symbol, at)
-    premium = (mid(source, symbol, at) - day.close) * SCALE // day.close
+    premium = (mid(source, symbol, at) - told.close) * SCALE // told.close
     return {
         "funding": price(hourly(symbol, at)), "openInterest": size(pair, interest(source, symbol, at)), **figures,
-        "premium": price(premium), "oraclePx": price(day.close), "impactPxs": [price(bid), price(ask)],
+        "premium": price(premium), "oraclePx": price(told.close), "impactPxs": [price(bid), price(ask)],
     }  # fmt: skip

@@ -8,7 +8,20 @@ from typing import Any
 
 from trioagg.model import Nanos
 from trioagg.simulator import SCALE, Levels, Pair, Print, Source, Span
-from trioagg.simulator.dialects._kit import DAY, HOUR, MILLI, MINUTE, SECOND, funding, interest, next_funding, short
+from trioagg.simulator.dialects._kit import (
+    DAY,
+    HOUR,
+    MILLI,
+    MINUTE,
+    SECOND,
+    daily,
+    funding,
+    interest,
+    last,
+    lately,
+    next_funding,
+    short,
+)
 
 _SHAPE = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)(?::([A-Z0-9]+))?")
 _FACE = {"BTC": "0.01", "ETH": "0.1", "XRP": "100", "DOGE": "1000", "BNB": "0.01", "ADA": "100"}
@@ -89,11 +102,10 @@ def instrument(pair: Pair) -> dict[str, Any]:
 
 def ticker(source: Source, symbol: str, at: Nanos) -> dict[str, str]:
     """The day until ``at``."""
-    span, last = source.span(symbol, at - DAY, at), source.before(symbol, at) - 1
+    span, latest = daily(source, symbol, at), last(source, symbol, at)
     _, _, bid, bids, ask, asks = source.quote(symbol, at)
-    (latest,) = source.prints(symbol, last, last + 1)
     volume, turnover = volumes(symbol, span)[:2]
-    opened = [source.span(symbol, (at + zone) // DAY * DAY - zone, at).open for zone in (0, 8 * HOUR)]
+    opened = [lately(source, symbol, at, (at // SECOND * SECOND + zone) % DAY).open for zone in (0, 8 * HOUR)]
     return {
         "instType": kind(symbol), "instId": native(symbol), "last": short(span.close),
         "lastSz": size(symbol, latest[3], latest[2]), "askPx": short(ask), "askSz": size(symbol, asks, ask),

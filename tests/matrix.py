@@ -1,0 +1,400 @@
+"""The fault matrix: what befalls a run, and the stage on which it does. ``test_matrix`` says what must come of it.
+
+Every case has its own far end, database and settings; all of them play at the same time, since most of it is waiting.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import trio
+from attrs import define, evolve, field, frozen
+from far_end import Names, ask, far_end, ids, settings_for
+
+from trioagg.model import Channel
+from trioagg.pipeline.repair import GRACE
+from trioagg.pipeline.run import Job, run
+from trioagg.pipeline.tally import Outcome
+from trioagg.settings import Settings, Venue
+from trioagg.simulator import load
+from trioagg.simulator.faults import Statistics, parse
+from trioagg.simulator.market import Market
+from trioagg.store import Writer
+
+RATE = 100.0
+"""Messages per second of each far end: half of them are trades."""
+PATIENCE = 45.0
+"""Seconds that one case may take, on a machine that does much else."""
+COMMIT_DELAY = 0.25
+"""Seconds between transactions of those that are killed."""
+STILL = 1.2
+"""Seconds without a new row that are no chance; a write waits for a lock for 1."""
+SECOND = 10**9
+HOUR = 3600 * SECOND
+NAME = "exchange.invalid"
+ROOT = Path(__file__).parent.parent
+OPENED: dict[Path, Writer] = {}
+"""The open writers by their file."""
+
+
+class Known(Writer):
+    """A writer that can be found by its file, so that its disk can be made to fill up."""
+
+    def __init__(self, db: Any) -> None:
+        super().__init__(db)
+        OPENED[db.path] = self
+
+
+@define(eq=False)
+class Stage:
+    """One case while it plays.
+
+    Attributes:
+        statistics: the far end's.
+        names: the name server.
+        began: when the far end did, nanoseconds UTC.
+        shift: nanoseconds by which our clock is wrong.
+        outcomes: of each run so far.
+        lost: trades that each kill cost.
+        facts: what else is worth telling.
+    """
+
+    file: Path
+    exchange: str
+    settings: Settings
+    statistics: Statistics
+    names: Names
+    began: int = field(factory=time.time_ns)
+    shift: int = 0
+    outcomes: list[Outcome] = field(factory=list)
+    lost: list[int] = field(factory=list)
+    facts: dict[str, Any] = field(factory=dict)
+
+    async def collect(self, seconds: float, *, venue: Venue | None = None) -> Outcome:
+        """Run for so long."""
+        settings = evolve(self.settings, venues={self.exchange: venue}) if venue else self.settings
+        outcome = await run(Job(settings, duration=seconds, now=lambda: time.time_ns() + self.shift))
+        self.outcomes.append(outcome)
+        return outcome
+
+    @property
+    def venue(self) -> Venue:
+        return self.settings.venues[self.exchange]
+
+    @property
+    def missing(self) -> int:
+        """Trades that the ledger names as missing."""
+        return int(ask(self.file, "SELECT coalesce(sum(missing), 0) FROM gaps WHERE status = 'open'")[0][0])
+
+    def stored(self) -> int:
+        """Trades in the database, which need not be there yet."""
+        if not self.file.exists() or not ask(self.file, "SELECT 1 FROM sqlite_schema WHERE name = 'trades'"):
+            return 0
+        return int(ask(self.file, "SELECT count(*) FROM trades")[0][0])
+
+    def settled(self, seconds: float) -> bool:
+        """Whether a trade came before the far end was so old."""
+        first = ask(self.file, "SELECT received FROM trade ORDER BY trade_id LIMIT 1")[0][0]
+        return not seconds or first < self.began + round(seconds * SECOND)
+
+    async def grown(self, rows: int = 1) -> None:
+        """Wait until so many more rows are stored."""
+        wanted = self.stored() + rows
+        while self.stored() < wanted:  # noqa: ASYNC110  (another process stores them)
+            await trio.sleep(0.02)
+
+    @asynccontextmanager
+    async def process(self) -> AsyncIterator[trio.Process]:
+        """A run in a process of its own, which has stored something by now; dead at the end."""
+        config, log = self.file.with_suffix(".ini"), self.file.with_suffix(".log")
+        config.write_text(_config(self.settings, self.exchange), encoding="utf-8")
+        command = [sys.executable, "-m", "trioagg", "run", "--config", str(config), "--no-display"]
+        with log.open("ab") as told:
+            process = await trio.lowlevel.open_process(command, cwd=ROOT, stdout=told, stderr=told)
+        try:
+            await self.grown()
+            yield process
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+    def told(self) -> str:
+        """What the processes logged."""
+        return self.file.with_suffix(".log").read_text(encoding="utf-8")
+
+
+def _config(settings: Settings, exchange: str) -> str:
+    chosen, venue = settings.run, settings.venues[exchange]
+    return f"""
+[run]
+exchanges = {exchange}
+symbols = {chosen.symbols[0]}
+channels = trades
+database = {chosen.database}
+[retry]
+reconnect_delay = 0.02
+[buffers]
+commit_delay = {COMMIT_DELAY}
+[exchange:{exchange}]
+rest_url = {venue.rest_url}
+ws_url = {venue.ws_url}
+min_delay = 0
+"""
+
+
+Act = Callable[[Stage], Awaitable[None]]
+"""What happens to a run."""
+
+
+def alone(seconds: float) -> Act:
+    """A run; the far end's faults are all there is."""
+
+    async def collect(stage: Stage) -> None:
+        await stage.collect(seconds)
+
+    return collect
+
+
+USUAL = alone(4.0)
+
+
+def beside(act: Act, seconds: float = 5.0) -> Act:
+    """A run, and something that happens meanwhile."""
+
+    async def both(stage: Stage) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(act, stage)
+            await stage.collect(seconds)
+
+    return both
+
+
+async def no_names(stage: Stage) -> None:
+    """The exchange's name is not known for a while, and the connection is cut just then."""
+    urls = {name: getattr(stage.venue, name).replace("127.0.0.1", NAME) for name in ("rest_url", "ws_url")}
+    venue = evolve(stage.venue, **urls)
+    stage.names.down = trio.current_time() + 1.9, trio.current_time() + 2.8
+    await stage.collect(4.0, venue=venue)
+    stage.facts["failures"] = stage.names.failures
+
+
+async def no_tls(stage: Stage) -> None:
+    """Between two runs that are well, one finds nobody who speaks TLS."""
+    await stage.collect(1.5)
+    encrypted = evolve(stage.venue, ws_url=(stage.venue.ws_url or "").replace("ws://", "wss://"))
+    stage.facts["received"] = (await stage.collect(1.0, venue=encrypted)).tally.received
+
+
+def shifted(by: int) -> Act:
+    """Our clock jumps: after frames were skipped, before a cut."""
+
+    async def jump(stage: Stage) -> None:
+        await trio.sleep(2.4)
+        stage.shift = by
+
+    return beside(jump)
+
+
+async def _stands(stage: Stage) -> None:
+    """Wait until nothing has been stored for a while."""
+    stored, since = stage.stored(), trio.current_time()
+    while trio.current_time() < since + STILL:
+        await trio.sleep(0.05)
+        if stage.stored() > stored:
+            stored, since = stage.stored(), trio.current_time()
+    stage.facts["stood still"] = True
+
+
+async def full(stage: Stage) -> None:
+    """There is no room on the disk for a while."""
+    await stage.grown()
+    db = OPENED[stage.file]._db
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    await _stands(stage)
+    db.execute("PRAGMA max_page_count = 1000000")
+
+
+async def full_to_the_end(stage: Stage) -> None:
+    """There is no room on the disk any more, and then the run is over."""
+    await stage.grown()
+    db = OPENED[stage.file]._db
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+
+
+async def locked(stage: Stage) -> None:
+    """Another program holds the database for longer than a write waits for it."""
+    await stage.grown()
+    with closing(sqlite3.connect(stage.file, isolation_level=None, timeout=5)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        await _stands(stage)
+        other.execute("ROLLBACK")
+
+
+async def taken_away(stage: Stage) -> None:
+    """The database is moved away under the run, which ends; then it is put back."""
+    elsewhere = stage.file.with_suffix(".away")
+
+    async def move(stage: Stage) -> None:
+        await stage.grown()
+        stage.file.rename(elsewhere)
+
+    await beside(move, seconds=20)(stage)
+    elsewhere.rename(stage.file)
+
+
+async def terminated(stage: Stage) -> None:
+    """SIGTERM: a clean stop."""
+    async with stage.process() as process:
+        await trio.sleep(0.3)
+        process.terminate()
+        stage.facts["exit"] = await process.wait()
+
+
+async def killed(stage: Stage) -> None:
+    """SIGKILL, four times, at moments out of a seed."""
+    random = Random(7)
+    for _ in range(4):
+        async with stage.process() as process:
+            await trio.sleep(random.uniform(0, 0.5))
+            process.kill()
+            await process.wait()
+            happened = market(stage.exchange).before("BTC/USDT", time.time_ns())
+            stage.lost.append(happened - 1 - ids(stage.file)[-1])
+    stage.facts["sessions"] = ask(stage.file, "SELECT count(*) FROM sessions WHERE closed IS NULL")[0][0]
+
+
+async def stopped(stage: Stage) -> None:
+    """The process stands still for a while, and reads nothing."""
+    async with stage.process() as process:
+        process.send_signal(signal.SIGSTOP)
+        await _stands(stage)
+        process.send_signal(signal.SIGCONT)
+        await stage.grown(50)
+        process.terminate()
+        await process.wait()
+
+
+async def failing_disk(stage: Stage) -> None:
+    """The system refuses to write further for a while: no file may grow."""
+    async with stage.process() as process:
+        log = stage.file.with_name(stage.file.name + "-wal")
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, resource.RLIM_INFINITY))
+        await _stands(stage)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        await stage.grown(50)
+        process.terminate()
+        await process.wait()
+
+
+def market(exchange: str) -> Market:
+    """What the far end of an exchange makes up."""
+    return Market(symbols=["BTC/USDT"], rate=RATE, lists=load(exchange).lists)
+
+
+@frozen
+class Case:
+    """One fault.
+
+    Attributes:
+        faults: of the far end, each of which must strike.
+        act: what happens to the run.
+        causes: that the holes which it leaves have; those of a later start are not counted.
+        run: settings of the run beside the usual.
+        channel: events that may wait for the store.
+        process: whether the run is a process of its own.
+        needs: what not every system has.
+    """
+
+    faults: Sequence[str] = ()
+    act: Act = USUAL
+    causes: frozenset[str] = frozenset()
+    exchange: str = "binance"
+    run: Mapping[str, Any] = field(factory=dict)
+    channel: int = 50_000
+    process: bool = False
+    needs: str = ""
+
+    @property
+    def kinds(self) -> list[str]:
+        """The faults that are counted when they strike."""
+        return [kind for kind in (spec.partition(",")[0] for spec in self.faults) if kind != "slow"]
+
+    @property
+    def begins(self) -> float:
+        """Seconds until the first of them strikes."""
+        return min((parse(spec).at for spec in self.faults), default=0.0)
+
+
+TORN, SKIPPED = frozenset({"disconnected"}), frozenset({"not received"})
+BRIEF = {"stall_timeout": 0.5}
+CASES = {
+    "RST": Case(["cut,at=2,how=reset"], causes=TORN),
+    "FIN": Case(["cut,at=2,how=drop"], causes=TORN),
+    "close frame": Case(["cut,at=2,how=close"], causes=TORN),
+    "stall": Case(["stall,at=2,for=1"], causes=TORN, run=BRIEF),
+    "partition while sending": Case(["partition,at=2,for=1"], causes=TORN, run=BRIEF),
+    "refused for a while": Case(["cut,at=2", "refuse,at=1.9,for=1"], causes=TORN),
+    "DNS": Case(["cut,at=2"], no_names, TORN),
+    "TLS": Case(act=no_tls),
+    "slow link": Case(["slow,at=2,for=1,rate=3000"]),
+    "slow reader": Case(act=stopped, process=True, needs="SIGSTOP"),
+    "429": Case(["cut,at=2", "429,at=1.9,for=4,retry_after=1"], causes=TORN),
+    "418": Case(["cut,at=2", "418,at=1.9,for=4,retry_after=1"], causes=TORN),
+    "5xx": Case(["cut,at=2", "5xx,at=1.9,for=4"], causes=TORN),
+    "never-ack": Case(["never-ack"], exchange="coinbase"),
+    "ack-and-silence": Case(["ack-and-silence,at=2,for=1"], causes=TORN | SKIPPED, run=BRIEF, exchange="coinbase"),
+    "duplicate": Case(["repeat,share=0.3"]),
+    "reorder": Case(["reorder,share=0.2,for=3"], causes=SKIPPED),
+    "skip": Case(["skip,share=0.1,for=3"], causes=SKIPPED),
+    "garble": Case(["garble,share=0.1,for=3"], causes=SKIPPED),
+    "unknown kind": Case(["unknown,share=0.1"]),
+    "10 MB frame": Case(["huge,at=2"], alone(8.0)),
+    "frame above the limit": Case(["huge,at=2,size=17"], alone(8.0), TORN),
+    "clock +1 h": Case(["skip,share=0.2,for=2.2", "cut,at=2.7"], shifted(HOUR), SKIPPED | TORN),
+    "clock -1 h": Case(["skip,share=0.2,for=2.2", "cut,at=2.7"], shifted(-HOUR), SKIPPED | TORN),
+    "SIGTERM": Case(act=terminated, process=True),
+    "SIGKILL": Case(act=killed, causes=frozenset({"killed"}), process=True),
+    "ENOSPC": Case(act=beside(full, 6.0)),
+    "ENOSPC at the stop": Case(act=beside(full_to_the_end), causes=frozenset({"killed"}), run={"drain_timeout": 0.3}),
+    "EIO": Case(act=failing_disk, process=True, needs="prlimit"),
+    "locked database": Case(act=beside(locked)),
+    "killed sink": Case(act=taken_away, causes=frozenset({"killed"})),
+    "sink down": Case(act=beside(locked), channel=10),
+}
+
+
+async def play(case: Case, folder: Path, names: Names) -> Stage:
+    """A case from its beginning to its good end; once more where a busy machine had no connection yet to strike."""
+    with trio.fail_after(PATIENCE):
+        for attempt in range(4):
+            stage = await _play(case, folder / f"{attempt}.db", names)
+            if all(stage.statistics.faults[kind] for kind in case.kinds) and stage.settled(case.begins):
+                return stage
+    raise AssertionError("the fault never struck a run that was under way")
+
+
+async def _play(case: Case, file: Path, names: Names) -> Stage:
+    """Until the database lacks nothing, or four more runs did not help."""
+    async with far_end(exchanges=(case.exchange,), rate=RATE, faults=case.faults) as urls:
+        chosen = {"channels": (Channel.TRADES,), "exchanges": (case.exchange,), "drain_timeout": 5.0, **case.run}
+        usual = settings_for(urls, file, **chosen)
+        buffers = evolve(usual.buffers, channel=case.channel)
+        settings = evolve(usual, venues={case.exchange: usual.venues["binance"]}, buffers=buffers)
+        stage = Stage(file, case.exchange, settings, urls.statistics, names)
+        await case.act(stage)
+        for _ in range(4):
+            if stage.outcomes and stage.stored() and not (stage.missing or stage.outcomes[-1].tally.lost):
+                break
+            await stage.collect(GRACE + 2)
+        return stage

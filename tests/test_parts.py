@@ -1,0 +1,77 @@
+"""What the adapters share about times, numbers and candles on the wire."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from trioagg.errors import WireError
+from trioagg.exchanges._numbers import step, trade_id
+from trioagg.exchanges._records import Changed, candle, parted
+from trioagg.exchanges._times import length, nanos, rfc3339, seconds
+from trioagg.model import Candle
+
+NOON = 1_772_452_800_000_000_000
+
+
+@pytest.mark.parametrize("stamp", [1_772_452_800_000, 1_772_452_800_000_000, NOON])
+def test_a_time_is_told_apart_by_its_size(stamp: int) -> None:
+    """Milliseconds, microseconds and nanoseconds; seconds are asked for by name."""
+    assert nanos(stamp) == seconds(1_772_452_800) == rfc3339("2026-03-02T12:00:00Z") == NOON
+
+
+def test_no_time_lies_outside_the_years_that_a_row_can_hold() -> None:
+    """1970 to 2255: the year 9999 is refused, not read as another."""
+    for told in (-1, 9 * 10**18, 10**30):
+        with pytest.raises(WireError, match="impossible time"):
+            nanos(told)
+    for told in (-1, 9_000_000_000):
+        with pytest.raises(WireError, match="impossible time"):
+            seconds(told)
+    for text in ("1969-12-31T23:59:59Z", "2256-01-01T00:00:00.5Z", "9999-12-31T23:59:59.999999Z"):
+        with pytest.raises(WireError, match="impossible time"):
+            rfc3339(text)
+    assert rfc3339("2254-12-31T23:59:59Z") < 2**63
+
+
+def test_candles_are_as_long_as_they_are_called() -> None:
+    """A month is the longest that there is, so that none closes too early."""
+    found = [length(interval) // 1_000_000_000 for interval in ("1s", "15m", "4h", "1d", "1w", "1M")]
+    assert found == [1, 900, 14_400, 86_400, 604_800, 2_678_400]
+
+
+@pytest.mark.parametrize(
+    ("text", "ident"),
+    [("12", 12), ("0", 0), ("012", "012"), ("5e", "5e"), ("\u0661", "\u0661"), ("9" * 20, "9" * 20), ("-1", "-1")],
+)
+def test_an_id_is_a_number_only_where_no_digit_is_lost(text: str, ident: int | str) -> None:
+    """What we would write in another way stays a text; nothing is no id."""
+    assert trade_id(text) == ident
+    with pytest.raises(WireError):
+        trade_id("")
+
+
+def test_a_step_has_so_many_decimals() -> None:
+    """A number of decimals that cannot be is no rule."""
+    assert [step(decimals) for decimals in (0, 8, -1, 10**9)] == [Decimal(1), Decimal("1e-8"), None, None]
+
+
+def test_a_poll_tells_the_candles_that_changed() -> None:
+    """The same at another time is the same; each poll has a memory of its own."""
+
+    def told(opens: int, volume: int, at: int) -> Candle:
+        prices = (Decimal(1), Decimal(2), Decimal(1), Decimal(2))
+        return candle("x", ("A/B", "1m"), opens, prices=prices, volume=Decimal(volume), closed=False, at=at)
+
+    changed = Changed()
+    assert changed.told("/a", first := [told(0, 1, 5), told(60, 1, 5)]) == first
+    assert changed.told("/a", [told(0, 1, 6), newer := told(60, 2, 6), newest := told(120, 1, 6)]) == [newer, newest]
+    assert changed.told("/b", first) == first
+
+
+def test_a_market_without_a_separator_is_parted_where_it_ends() -> None:
+    """By the first of the quotes that fits; a quote alone is no market."""
+    quotes = ("USDT", "USD")
+    found = [parted(name, quotes) for name in ("BTCUSDT", "BTCUSD", "USDT", "BTCEUR")]
+    assert found == [("BTC", "USDT"), ("BTC", "USD"), None, None]

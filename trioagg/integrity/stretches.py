@@ -1,0 +1,84 @@
+"""Stretches between connections, of trades that an exchange does not count: nothing proves that none is missing there.
+
+While a connection carries a market, what it brings is taken for all there is. Once it is down, whatever happens until
+the next one brings a trade may be missing, and only an overlap with what REST tells can bridge that.
+"""
+
+from __future__ import annotations
+
+from attrs import define, evolve, field
+
+from trioagg.integrity.continuity import Run
+from trioagg.model import Gap, GapStatus, Nanos, Part, Trade, TradeId
+
+Newest = tuple[Nanos, TradeId]
+"""The time of a trade, by our clock where the exchange tells none, and its id."""
+
+
+@define
+class Stretches:
+    """What connections carried of one market and channel.
+
+    Attributes:
+        exchange, symbol, channel: whose.
+        newest: the newest trade of them; at first, of what is stored from earlier. None before the first ever.
+        broken: why the next trade may not be the one that followed; empty while a connection carries on.
+        open: stretches that may still be bridged.
+    """
+
+    exchange: str
+    symbol: str
+    channel: str
+    newest: Newest | None = None
+    broken: str = ""
+    open: list[Gap] = field(factory=list)
+
+    def end(self, cause: str) -> None:
+        """No connection carries it any more."""
+        if self.newest is not None:
+            self.broken = self.broken or cause
+
+    def see(self, trade: Trade) -> list[Gap]:
+        """Take a trade that a connection brought; late ones, and those of the newest one's instant, end no stretch.
+
+        Returns:
+            The stretch that it ends, if any.
+        """
+        at = trade.received if trade.timestamp is None else trade.timestamp
+        if not self.broken:
+            if self.newest is None or at >= self.newest[0]:
+                self.newest = (at, trade.trade_id)
+            return []
+        if self.newest is None or at <= self.newest[0]:
+            return []
+        return [self._begin(self.newest, (at, trade.trade_id), trade.received)]
+
+    def bridge(self, run: Run, at: Nanos) -> list[Gap]:
+        """Close what lies in a stretch that REST told all of.
+
+        Returns:
+            The gaps that are changed, whole.
+        """
+        return self._close(run, at, "filled")
+
+    def forgo(self, run: Run, at: Nanos) -> list[Gap]:
+        """Give up what lies in a stretch that REST does not tell any more.
+
+        Returns:
+            The gaps that are changed, whole.
+        """
+        return self._close(run, at, "unfillable")
+
+    def _begin(self, before: Newest, after: Newest, detected: Nanos) -> Gap:
+        run = before[0], after[0]
+        between = str(before[1]), str(after[1])
+        parts = (Part(*run, "open", None),)
+        gap = Gap(self.exchange, self.symbol, self.channel, *run, self.broken, detected, parts, between)
+        self.open.append(gap)
+        self.newest, self.broken = after, ""
+        return gap
+
+    def _close(self, run: Run, at: Nanos, status: GapStatus) -> list[Gap]:
+        found = [gap for gap in self.open if run[0] <= gap.first and gap.last <= run[1]]
+        self.open = [gap for gap in self.open if gap not in found]
+        return [evolve(gap, parts=(Part(gap.first, gap.last, status, max(at, gap.detected)),)) for gap in found]

@@ -1,0 +1,134 @@
+"""Make before break: a connection that is known to end soon is given a successor first, and ends when that one carries.
+
+Both run side by side until the new one has brought something of every stream that flowed on the old one, by id where
+there are ids. Meanwhile what every sink stores once by its key comes through both; the rest through the old one alone,
+and from the moment of the change through the new one alone. Of that rest, as much as one connection lags the other may
+be lost or come twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import structlog
+import trio
+from attrs import define, field
+
+from trioagg.errors import LinkError, Retired, first
+from trioagg.integrity.pulse import overlaps
+from trioagg.pipeline.stream import Leg, Stream
+from trioagg.pipeline.supervise import BRIEF
+from trioagg.transport.backoff import Attempts
+
+log = structlog.get_logger(__name__)
+
+RECENT = 60.0
+"""Seconds within which a stream must have brought something for a successor to be waited for."""
+SETTLE = 5.0
+"""Seconds that the exchange has to hear the subscriptions, also to streams that bring nothing now."""
+PATIENCE = 60.0
+"""Seconds after which the old connection ends, whatever the new one has brought."""
+
+
+@define(eq=False)
+class Relay:
+    """Carries what one connection would, by one after the other.
+
+    Attributes:
+        attempts: how long to wait after a successor that failed.
+    """
+
+    stream: Stream
+    attempts: Attempts
+    _legs: list[Leg] = field(factory=list)
+    _last: Leg | None = None
+
+    async def live(self) -> None:
+        """Carry on until a connection ends that has no other beside it.
+
+        Raises:
+            LinkError: it ended, or never came to be; Retired where its end was announced.
+        """
+        async with trio.open_nursery() as nursery:
+            leg = self._leg()
+            leg.lead(self.stream.intake)
+            nursery.start_soon(self._run, leg, nursery)
+
+    def _leg(self) -> Leg:
+        """The next one: it knows what those before it brought, and stands back until it leads."""
+        intake, before = self.stream.intake.beside(), self._last
+        self._last = Leg(intake, before.heard, before.pulse) if before else Leg(intake)
+        self._legs.append(self._last)
+        return self._last
+
+    async def _run(self, leg: Leg, nursery: trio.Nursery) -> None:
+        try:
+            with leg.scope:
+                async with trio.open_nursery() as own:
+                    own.start_soon(self._relieve, leg, nursery)
+                    await self.stream.live(leg)
+        except* LinkError as group:
+            self._failed(leg, first(group))
+        finally:
+            self._legs.remove(leg)
+            leg.over.set()
+            for other in self._legs:
+                other.lead(self.stream.intake)
+
+    def _failed(self, leg: Leg, error: BaseException) -> None:
+        """One connection is lost: no harm where another one runs.
+
+        Raises:
+            LinkError: none does.
+        """
+        if self._legs == [leg]:
+            raise Retired(leg.reason) if leg.reason else error
+        log.warning("one of two connections ended", reason=str(error))
+        leg.failure = error if isinstance(error, LinkError) else None
+
+    async def _relieve(self, old: Leg, nursery: trio.Nursery) -> None:
+        """When a connection is to end, open one beside it until one has taken over."""
+        await old.leading.wait()
+        with trio.move_on_at(old.began + (self.stream.adapter.limits.lifetime or math.inf)):
+            await old.retiring.wait()
+        old.retire("the exchange closes connections of this age")
+        lasted = trio.current_time() - old.began
+        if lasted <= BRIEF:
+            await trio.sleep(self.attempts.failed(lasted))
+        while not await self._succeeded(old, new := self._leg(), nursery):
+            wait = max(self.attempts.failed(0), getattr(new.failure, "retry_after", 0.0))
+            log.warning("no successor yet; the connection goes on", wait=f"{wait:.1f} s")
+            await trio.sleep(wait)
+        log.info("handed over", reason=old.reason)
+        new.lead(self.stream.intake)
+        old.intake = self.stream.intake.beside()
+        old.scope.cancel()
+
+    async def _succeeded(self, old: Leg, new: Leg, nursery: trio.Nursery) -> bool:
+        """Run the new one; True once it carries all that the old one does, False if it ends before."""
+        log.info("opening a successor", reason=old.reason)
+        nursery.start_soon(self._run, new, nursery)
+        async with trio.open_nursery() as racing:
+            racing.start_soon(_first, new.over.wait, racing.cancel_scope)
+            racing.start_soon(_first, partial(_carries, old, new), racing.cancel_scope)
+        return not new.over.is_set()
+
+
+async def _carries(old: Leg, new: Leg) -> None:
+    """Wait until the new one brings all that the old one does, or until the patience with it is over."""
+    await new.opened.wait()
+    with trio.move_on_after(PATIENCE) as patience:
+        await trio.sleep(SETTLE)
+        left = old.pulse.flowing(trio.current_time() - RECENT)
+        while left := {key for key in left if not overlaps(old.pulse.streams()[key], new.pulse.streams().get(key))}:
+            await new.heard.park()
+    if patience.cancelled_caught:
+        log.warning("the successor does not bring everything yet", after=f"{PATIENCE:g} s")
+
+
+async def _first(wait: Callable[[], Awaitable[None]], race: trio.CancelScope) -> None:
+    """Wait, and end the race."""
+    await wait()
+    race.cancel()
