@@ -58,11 +58,15 @@ def together(*told: Iterable[Say]) -> list[Say]:
 
 @define(eq=False)
 class Line:
-    """One connection: says what is said from its opening on, ``lag`` seconds late, then nothing; or refuses."""
+    """One connection: says what is said from its opening on, ``lag`` seconds late, then nothing; or refuses.
+
+    Its good-bye takes ``farewell`` seconds.
+    """
 
     says: Sequence[Say] = ()
     lag: float = 0
     until: float = float("inf")
+    farewell: float = 0
     refuses: str = ""
     url: str = ""
     opened: float = 0
@@ -81,6 +85,8 @@ class Line:
             yield self
         finally:
             self.closed = trio.current_time()
+            with trio.CancelScope(shield=True):
+                await trio.sleep(self.farewell)
 
     async def receive(self) -> Frames:
         """The next thing it says; silence at the end, or the end of the connection."""

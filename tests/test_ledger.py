@@ -109,6 +109,18 @@ async def test_a_connection_that_is_replaced_without_a_break_tears_nothing(tmp_p
     assert ask(file, CAUSED) == [("3", "6", "not received")]
 
 
+async def test_a_connection_with_another_beside_it_tears_nothing(tmp_path: Path) -> None:
+    """Until that one is gone too."""
+    file = tmp_path / "a.db"
+    await store(
+        file,
+        [life(1), life(1, connection="ws-1b"), *trades(1, 2), life(1, 3), *trades(4)],
+        [life(1, 5, connection="ws-1b"), life(6), *trades(6)],
+    )
+
+    assert ask(file, CAUSED) == [("3", "3", "not received"), ("5", "5", "disconnected")]
+
+
 async def test_a_process_that_was_killed_is_the_cause(tmp_path: Path) -> None:
     """Its connection was never closed; it is the cause once, for every market, and its session says so then."""
     file = tmp_path / "a.db"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -254,6 +255,17 @@ async def test_a_replay_narrowed_keeps_what_was_chosen(tmp_path: Path) -> None:
     assert ask(two, "SELECT count(*) FROM tickers") == [(0,)]
 
 
+def _has(file: Path, trades: int) -> bool:
+    made = file.exists() and ask(file, "SELECT name FROM sqlite_master WHERE name = 'trades'")
+    return bool(made) and ask(file, "SELECT count(*) FROM trades") >= [(trades,)]
+
+
+async def _stop_when_stored(file: Path, trades: int) -> None:
+    while not _has(file, trades):  # noqa: ASYNC110  a file tells nobody
+        await trio.sleep(0.05)
+    signal.raise_signal(signal.SIGTERM)
+
+
 async def test_a_real_recording_comes_through_digit_for_digit(tmp_path: Path, captures: Path) -> None:
     """9,757 trades of Binance, served over real sockets, are in the database once, as they were sent."""
     recording = captures / "binance-btcusdt-20240808.jsonl.gz"
@@ -267,8 +279,9 @@ async def test_a_real_recording_comes_through_digit_for_digit(tmp_path: Path, ca
                 wanted.append((str(t["t"]), Decimal(t["p"]), Decimal(t["q"]), side, t["T"] * 10**6))
     assert len(wanted) == 9757
     file = tmp_path / "a.db"
-    async with far_end(capture=str(recording), rate=40_000.0, symbols=()) as urls:
-        outcome = await run(Job(settings_for(urls, file), duration=3.5))
+    async with far_end(capture=str(recording), rate=40_000.0, symbols=()) as urls, trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_when_stored, file, len(wanted))
+        outcome = await run(Job(settings_for(urls, file), duration=60))
 
     assert balanced(outcome)
     with database(file) as db:

@@ -14,7 +14,7 @@ from trioagg.errors import LinkError
 from trioagg.exchanges import Heartbeat, Subscription, load
 from trioagg.model import Channel, Record
 from trioagg.pipeline.flow import Outlet
-from trioagg.pipeline.stream import Leg
+from trioagg.pipeline.lead import Lead, Leg
 
 ACK = b'{"result":null,"id":1}'
 
@@ -33,7 +33,7 @@ async def lived(
     began, reason = trio.current_time(), "time is over"
     with trio.move_on_after(seconds):
         try:
-            await stream.live(Leg(stream.intake))
+            await stream.live(Leg(Lead(stream.intake)))
         except* LinkError as group:
             reason = str(group.exceptions[0])
     return round(trio.current_time() - began, 6), reason, len(numbers(outlets[0].take_waiting()))

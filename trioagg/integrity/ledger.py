@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from string import ascii_lowercase
 from typing import TypeVar, cast
 
 from attrs import define, evolve, field, frozen
@@ -246,7 +247,7 @@ class _Book:
             self.alive.add(link)
             return
         self.alive.discard(link)
-        if not any(other[:2] == link[:2] for other in self.alive):
+        if not any(_place(other) == _place(link) for other in self.alive):
             for market in self.markets:
                 if market[0] == session.exchange:
                     self.pending.setdefault(market, DISCONNECTED)
@@ -325,3 +326,8 @@ class _Book:
         stretches = [gap for gap in known.gaps if gap.between and gap.open]
         before = self.markets.get(market) or Stretches(*market, Channel.TRADES, known.newest)
         return evolve(cast(Stretches, before), open=stretches)
+
+
+def _place(link: tuple[str, str, Nanos]) -> tuple[str, str]:
+    """What a connection stands for: its successor, and ``ws-1b`` beside ``ws-1``, carry the same."""
+    return link[0], link[1].rstrip(ascii_lowercase)

@@ -136,10 +136,12 @@ class Session:
     """One connection from its beginning to its end, so that quiet can be told from disconnected.
 
     Attributes:
-        connection: which of the exchange's connections, ``ws-1``.
+        connection: which of the exchange's connections, ``ws-1``; ``ws-1b`` carries the same beside it.
         subscriptions: how many it carries.
         opened, closed: our time, nanoseconds UTC; ``closed`` is None while it lives, or where nobody knows.
         reason: why it ended; empty while it lives, ``killed`` where its process ended without a word.
+        missed: how many trades it did not bring of those between its first and its last of each market, whoever else
+            brought them; None while it lives, and where the exchange does not count its trades.
     """
 
     exchange: str
@@ -148,6 +150,7 @@ class Session:
     opened: Nanos
     closed: Nanos | None
     reason: str
+    missed: int | None = None
 
 
 @frozen

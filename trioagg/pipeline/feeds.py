@@ -13,6 +13,7 @@ from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, W
 from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, load
 from trioagg.model import Instrument
 from trioagg.pipeline.clocks import Clock
+from trioagg.pipeline.lead import Lead
 from trioagg.pipeline.poll import poll
 from trioagg.pipeline.relay import Relay
 from trioagg.pipeline.repair import Repair
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 PATIENCE = 5.0
 """Seconds that the streams wait for the instrument list; after that, symbols are spelled by rule and checked later."""
+PATHS = "", "b", "c", "d"
+"""What the names of connections that carry the same subscriptions end in."""
 HINT = {"offline": "`trioagg run --simulated` needs no network"}
 
 
@@ -101,7 +104,9 @@ class Feeds:
                 nursery.start_soon(self._poll, feed, fetch)
             streamed = [item for item in feed.subscriptions if item.channel in self.adapter.streamed]
             for number, some in enumerate(self.adapter.connections(streamed), 1):
-                nursery.start_soon(self._stream, feed, some, number)
+                lead = Lead(self.place.producing.intake)
+                for letter in PATHS[: self.settings.run.redundancy]:
+                    nursery.start_soon(self._stream, evolve(feed, subscriptions=some), f"ws-{number}{letter}", lead)
 
     async def _list_soon(self) -> list[Instrument] | None:
         """The instruments; None where they cannot be had now, which must not keep the streams from starting."""
@@ -193,15 +198,15 @@ class Feeds:
         )
         await supervise(mend.run, self._attempts(), hint=self.hint)
 
-    async def _stream(self, feed: Feed, some: Sequence[Subscription], number: int) -> None:
-        structlog.contextvars.bind_contextvars(connection=f"ws-{number}")
+    async def _stream(self, feed: Feed, name: str, lead: Lead) -> None:
+        structlog.contextvars.bind_contextvars(connection=name)
         venue = self.settings.venue(self.adapter.name)
         stream = Stream(
             adapter=self.adapter,
-            feed=evolve(feed, subscriptions=some),
+            feed=feed,
             ws_url=venue.ws_url or "",
             stall_timeout=self.settings.run.stall_timeout,
-            name=f"ws-{number}",
+            name=name,
             first_data_timeout=self.settings.run.first_data_timeout,
             rest=self.rest,
             intake=self.place.producing.intake,
@@ -209,7 +214,7 @@ class Feeds:
             questions=self.questions,
         )
         attempts = self._attempts()
-        await supervise(Relay(stream, attempts).live, attempts, hint=self.hint)
+        await supervise(Relay(stream, attempts, lead).live, attempts, hint=self.hint)
 
     def _attempts(self) -> Attempts:
         retry = self.settings.retry

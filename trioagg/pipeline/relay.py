@@ -1,9 +1,11 @@
 """Make before break: a connection that is known to end soon is given a successor first, and ends when that one carries.
 
 Both run side by side until the new one has brought something of every stream that flowed on the old one, by id where
-there are ids. Meanwhile what every sink stores once by its key comes through both; the rest through the old one alone,
-and from the moment of the change through the new one alone. Of that rest, as much as one connection lags the other may
-be lost or come twice.
+there are ids. Meanwhile what every sink stores once by its key comes through both; the rest through the one that leads
+alone. When another one leads, of that rest as much as one connection lags the other may be lost or come twice.
+
+With redundancy there are several relays for the same subscriptions, each under a supervisor of its own. They share the
+lead, so that the others go on, and one of them leads, when the connection of one is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from attrs import define, field
 
 from trioagg.errors import LinkError, Retired, first
 from trioagg.integrity.pulse import overlaps
-from trioagg.pipeline.stream import Leg, Stream
+from trioagg.pipeline.lead import Lead, Leg
+from trioagg.pipeline.stream import Stream
 from trioagg.pipeline.supervise import BRIEF
 from trioagg.transport.backoff import Attempts
 
@@ -38,28 +41,30 @@ class Relay:
 
     Attributes:
         attempts: how long to wait after a successor that failed.
+        lead: says which connection leads; relays of the same subscriptions share it.
     """
 
     stream: Stream
     attempts: Attempts
-    _legs: list[Leg] = field(factory=list)
-    _last: Leg | None = None
+    lead: Lead
+    _legs: list[Leg] = field(factory=list, init=False)
+    _last: Leg | None = field(default=None, init=False)
 
     async def live(self) -> None:
-        """Carry on until a connection ends that has no other beside it.
+        """Carry on until a connection ends that has no successor beside it.
 
         Raises:
             LinkError: it ended, or never came to be; Retired where its end was announced.
         """
         async with trio.open_nursery() as nursery:
             leg = self._leg()
-            leg.lead(self.stream.intake)
+            leg.carrying.set()
             nursery.start_soon(self._run, leg, nursery)
 
     def _leg(self) -> Leg:
-        """The next one: it knows what those before it brought, and stands back until it leads."""
-        intake, before = self.stream.intake.beside(), self._last
-        self._last = Leg(intake, before.heard, before.pulse) if before else Leg(intake)
+        """The next one: it knows what those before it brought."""
+        before = self._last
+        self._last = Leg(self.lead, before.heard, before.pulse) if before else Leg(self.lead)
         self._legs.append(self._last)
         return self._last
 
@@ -73,9 +78,10 @@ class Relay:
             self._failed(leg, first(group))
         finally:
             self._legs.remove(leg)
+            leg.lost()
             leg.over.set()
             for other in self._legs:
-                other.lead(self.stream.intake)
+                other.carrying.set()
 
     def _failed(self, leg: Leg, error: BaseException) -> None:
         """One connection is lost: no harm where another one runs.
@@ -90,7 +96,7 @@ class Relay:
 
     async def _relieve(self, old: Leg, nursery: trio.Nursery) -> None:
         """When a connection is to end, open one beside it until one has taken over."""
-        await old.leading.wait()
+        await old.carrying.wait()
         with trio.move_on_at(old.began + (self.stream.adapter.limits.lifetime or math.inf)):
             await old.retiring.wait()
         old.retire("the exchange closes connections of this age")
@@ -102,8 +108,8 @@ class Relay:
             log.warning("no successor yet; the connection goes on", wait=f"{wait:.1f} s")
             await trio.sleep(wait)
         log.info("handed over", reason=old.reason)
-        new.lead(self.stream.intake)
-        old.intake = self.stream.intake.beside()
+        self.lead.hand_over(old, new)
+        new.carrying.set()
         old.scope.cancel()
 
     async def _succeeded(self, old: Leg, new: Leg, nursery: trio.Nursery) -> bool:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import structlog
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
 from trioagg.errors import LinkError, first
-from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send
-from trioagg.integrity.pulse import Pulse, Rhythm
-from trioagg.model import Broken, Carried, Channel, Event, Note, Session
+from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send, counts
+from trioagg.model import Broken, Carried, Channel, Note, Session, Trade
 from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.lead import Leg
 from trioagg.pipeline.rest import Rest
 from trioagg.pipeline.watch import Probe, Questions, Watch
 from trioagg.transport import websocket
@@ -27,54 +27,6 @@ UNSENT = 1000
 """Messages to the exchange that may wait for their turn."""
 
 
-@define(eq=False)
-class Leg:
-    """One connection's part in a relay.
-
-    Attributes:
-        intake: where it delivers.
-        heard: parks who waits for its next data.
-        pulse: what it brought; before it is open, what the one before it brought.
-        opened: set once it is open.
-        leading: set once it brings everything, and is not just beside another one.
-        retiring: set once it is to be replaced; ``reason`` says why.
-        over: set once it has ended; ``failure`` says how, if not by us.
-        scope: ends it.
-    """
-
-    intake: Intake
-    heard: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
-    pulse: Pulse = field(factory=lambda: Pulse(Rhythm(trio.current_time())))
-    began: float = field(factory=trio.current_time)
-    opened: trio.Event = field(factory=trio.Event)
-    leading: trio.Event = field(factory=trio.Event)
-    retiring: trio.Event = field(factory=trio.Event)
-    reason: str = ""
-    over: trio.Event = field(factory=trio.Event)
-    failure: LinkError | None = None
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-
-    def open(self) -> None:
-        """It is open, and what it brings counts from now on."""
-        self.pulse = self.pulse.renewed(trio.current_time())
-        self.opened.set()
-
-    def lead(self, intake: Intake) -> None:
-        """It brings everything from now on."""
-        self.intake = intake
-        self.leading.set()
-
-    def hear(self, events: Sequence[Event]) -> None:
-        """It brought something."""
-        self.pulse.hear(events, trio.current_time())
-        self.heard.unpark_all()
-
-    def retire(self, reason: str) -> None:
-        """It is to be replaced."""
-        self.reason = self.reason or reason
-        self.retiring.set()
-
-
 @frozen
 class Stream:
     """What it takes to hold one connection.
@@ -83,7 +35,7 @@ class Stream:
         adapter: its class.
         feed: what to subscribe to.
         ws_url: the user's address, in place of the exchange's own; empty for that.
-        name: which of the exchange's connections, ``ws-1``.
+        name: which of the exchange's connections, ``ws-1``, or ``ws-1b`` beside it.
         stall_timeout: seconds without an event before the connection, or one stream of it, is doubted.
         first_data_timeout: seconds without data after which a subscription is told to be silent.
         intake: the door for a connection that runs alone.
@@ -114,7 +66,7 @@ class Stream:
             self._session(leg),
             trio.open_nursery() as nursery,
         ):
-            leg.open()
+            leg.open(counted=counts(self.adapter.name))
             log.info("connected", streams=len(self.feed.subscriptions))
             outbox, unsent = trio.open_memory_channel[str](UNSENT)
             nursery.start_soon(_send, socket, unsent, 1 / adapter.limits.sends)
@@ -134,7 +86,7 @@ class Stream:
 
     @asynccontextmanager
     async def _session(self, leg: Leg) -> AsyncIterator[None]:
-        """Tell the ledger when the connection begins and ends, and why."""
+        """Tell the ledger when the connection begins and ends, why, and what it lacked."""
         name, trades = self.adapter.name, self.feed.symbols(Channel.TRADES)
         life = Session(name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
         self.intake.note([life, Carried(name, trades, life.opened)])
@@ -145,10 +97,17 @@ class Stream:
             reason = _reason(error, leg)
             raise
         finally:
-            closed = self.stamps.take()
-            end: list[Note] = [evolve(life, closed=closed, reason=reason)]
-            handed_over = leg.scope.cancel_called
-            self.intake.note(end if handed_over else [*end, Broken(name, trades, "disconnected", closed)])
+            leg.lost()
+            missed = leg.misses.count if leg.misses else None
+            end = evolve(life, closed=self.stamps.take(), reason=reason, missed=missed)
+            self.intake.note([end, *self._torn(leg)])
+
+    def _torn(self, leg: Leg) -> list[Note]:
+        """Which markets' trades nobody brings now that a connection has ended: none if it was handed over."""
+        symbols = self.feed.symbols(Channel.TRADES)
+        torn = tuple(symbol for symbol in symbols if not leg.lead.brings((symbol, Trade)))
+        handed_over = leg.scope.cancel_called or not torn
+        return [] if handed_over else [Broken(self.adapter.name, torn, "disconnected", self.stamps.take())]
 
     async def _address(self, adapter: Exchange, leg: Leg) -> str:
         todo = deque(adapter.begin())
@@ -185,7 +144,8 @@ class _Connection:
         """Take frames until the link fails."""
         while True:
             frames = await socket.receive()
-            events, actions = self.leg.intake.frames(self.adapter, self.url, frames)
+            intake = await self.leg.turn(self.stream.stamps, frames.at)
+            events, actions = intake.frames(self.adapter, self.url, frames)
             if events:
                 self.firsts.hear(events)
                 self.leg.hear(events)

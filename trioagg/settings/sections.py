@@ -39,6 +39,11 @@ class Run:
         number(float, least=0.1), 5.0, "seconds between REST polls (tickers are polled beside their stream)"
     )
     candle: str = key(one_of(CANDLES), "1m", "the length of a candle")
+    redundancy: int = key(
+        number(int, least=1, most=4),
+        1,
+        "connections with the same subscriptions, up to 4; all count in the exchange's limits",
+    )
     stall_timeout: float = key(
         number(float, least=0.1),
         30.0,

@@ -4,7 +4,7 @@ A specification is a kind and its settings, ``cut,at=5`` or ``skip,share=0.01``.
 when on and how long; without them a fault is always there. Faults may be combined.
 
 - ``cut,at=5`` or ``cut,every=10``: WebSockets end; ``how=drop`` without a close frame (the default), ``how=reset`` with
-  a TCP reset, ``how=close`` with a close frame.
+  a TCP reset, ``how=close`` with a close frame; ``oldest=1``: only so many, those that are open the longest.
 - ``shutdown,at=5,for=2``: the exchange announces that it shuts down, and closes WebSockets after ``for``.
 - ``stall,at=5,for=10``: WebSockets that are open at 5 s carry no data until 15 s, though pings are answered. What
   happened meanwhile never comes. Newer ones are well.
@@ -39,7 +39,7 @@ _TIMES = ("at", "for")
 DISTORTIONS = ("skip", "extra", "garble", "reorder", "repeat", "unknown")
 """What befalls single frames, in the order in which it does."""
 KINDS = {
-    "cut": ("at", "every", "how"),
+    "cut": ("at", "every", "how", "oldest"),
     "shutdown": _TIMES,
     "stall": (*_TIMES, "every"),
     "partition": (*_TIMES, "every"),
@@ -67,6 +67,7 @@ class Fault:
     Attributes:
         lasting: how long from ``at`` (from each ``every``); infinite where not given.
         rate: bytes per second.
+        oldest: WebSockets to end, None for all.
         count: requests to refuse, None for no limit.
         retry_after: seconds to announce.
         size: megabytes.
@@ -78,6 +79,7 @@ class Fault:
     every: float | None = None
     share: float = 0.01
     rate: float = math.inf
+    oldest: float | None = None
     count: float | None = None
     retry_after: float | None = None
     size: float = 10.0
@@ -149,7 +151,7 @@ def _value(spec: str, name: str, word: str) -> float:
     return value
 
 
-_POSITIVE = ("every", "rate", "count", "size")
+_POSITIVE = ("every", "rate", "count", "size", "oldest")
 _RANGES = {"share": "a number from 0 to 1", **dict.fromkeys(_POSITIVE, "a number above 0")}
 
 

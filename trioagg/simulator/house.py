@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -18,6 +19,8 @@ from trioagg.simulator.recording import Recording
 
 LEAD = 0.5
 """Seconds from the first subscription to the first recorded frame, so that a client can subscribe to all it wants."""
+MOMENT = 1e-6
+"""Seconds after which a fault's bout is over for reckoning its next: a sum of seconds is not exact."""
 
 
 STRIKING = ("cut", "shutdown", "stall", "partition", "ack-and-silence", "huge")
@@ -69,6 +72,7 @@ class House:
 
     Attributes:
         deck: what plays; None where a market is made up.
+        connections: those that are open, the oldest first.
         awaited: set when somebody subscribes for the first time.
     """
 
@@ -77,7 +81,7 @@ class House:
     statistics: Statistics
     deck: Deck | None = None
     clock: Clock = field(factory=Clock)
-    connections: set[Connected] = field(factory=set)
+    connections: list[Connected] = field(factory=list)
     awaited: trio.Event = field(factory=trio.Event)
 
     def answer(self, request: Request) -> Answer:
@@ -115,12 +119,14 @@ class House:
         await deck.recording.play(deck.tape, deck.rate)
 
     async def _repeat(self, fault: Fault) -> None:
-        while (at := fault.next(self.clock.elapsed())) is not None:
+        at = fault.next(self.clock.elapsed())
+        while at is not None:
             await trio.sleep_until(self.clock.started + at)
             await self._strike(fault)
+            at = fault.next(max(self.clock.elapsed(), at) + MOMENT)
 
     async def _strike(self, fault: Fault) -> None:
-        struck = list(self.connections)
+        struck = self.connections[: None if fault.oldest is None else math.ceil(fault.oldest)]
         self.statistics.faults[fault.kind] += len(struck)
         match fault.kind:
             case "shutdown":

@@ -65,12 +65,12 @@ class Connection:
         house = self._house
         house.statistics.connections += 1
         house.statistics.open += 1
-        house.connections.add(self)
+        house.connections.append(self)
         try:
             with self._scope:
                 await self._live()
         finally:
-            house.connections.discard(self)
+            house.connections.remove(self)
             house.statistics.open -= 1
             await self._close()  # noqa: ASYNC102  (it shields itself, for a bounded time)
 

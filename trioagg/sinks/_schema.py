@@ -95,7 +95,8 @@ QUARANTINED = _table(
 )
 SESSION = _table(
     "session",
-    "exchange name, connection name, subscriptions integer, opened integer, closed integer?, reason text",
+    "exchange name, connection name, subscriptions integer, opened integer, closed integer?, reason text,"
+    " missed integer?",
     "exchange connection opened",
     numbered=True,
 )

@@ -242,7 +242,7 @@ class Store:
             self._link.tell(END_UNFINISHED, [(exchange, self._before.last) for exchange in rows.begun])
         if rows.sessions:
             told = {(row[0], row[1], row[3]): row for row in rows.sessions}
-            self._renewed(SESSION, list(told.values()), ("closed", "reason"))
+            self._renewed(SESSION, list(told.values()), ("closed", "reason", "missed"))
             self._before.learn(rows.sessions)
         if rows.clocks:
             self._link.put(CLOCK, rows.clocks)

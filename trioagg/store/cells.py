@@ -129,7 +129,7 @@ def session_row(session: Session) -> Cells:
     """A connection's life for the table ``session``."""
     return (
         *(session.exchange, session.connection, session.subscriptions),
-        *(session.opened, session.closed, session.reason),
+        *(session.opened, session.closed, session.reason, session.missed),
     )
 
 

@@ -225,6 +225,7 @@ CREATE TABLE session (
     opened INTEGER NOT NULL,
     closed INTEGER,
     reason TEXT NOT NULL,
+    missed INTEGER,
     UNIQUE (exchange, connection, opened)
 ) STRICT;
 
@@ -239,7 +240,7 @@ ALTER TABLE gap ADD COLUMN "before" TEXT;
 ALTER TABLE gap ADD COLUMN "after" TEXT;
 
 CREATE VIEW sessions AS
-SELECT exchange, connection, subscriptions, opened, closed, reason FROM session;
+SELECT exchange, connection, subscriptions, opened, closed, reason, missed FROM session;
 
 CREATE TABLE clock (
     exchange TEXT NOT NULL,

@@ -54,8 +54,9 @@ INSERT INTO gap
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 KEEP_SESSION = """
-INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (exchange, connection, opened) DO UPDATE SET closed = excluded.closed, reason = excluded.reason
+INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason, missed) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (exchange, connection, opened) DO UPDATE SET
+    closed = excluded.closed, reason = excluded.reason, missed = excluded.missed
 """
 UNFINISHED = "SELECT exchange, connection, opened FROM session WHERE closed IS NULL AND reason = ''"
 LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
