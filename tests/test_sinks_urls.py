@@ -13,6 +13,7 @@ from trioagg import sinks
 from trioagg.errors import SettingsError, StoreError
 from trioagg.model import Channel
 from trioagg.pipeline.replay import Choice, replay
+from trioagg.pipeline.storing import open_sinks
 from trioagg.settings import Buffers, Run, Settings, redacted
 
 SHOWN = {
@@ -61,6 +62,14 @@ async def test_a_bad_url(url: str) -> None:
         async with sinks.connect(url):
             pass
     assert "cret" not in str(error.value) and "\n" not in str(error.value)
+
+
+async def test_two_sinks_that_nobody_could_tell_apart() -> None:
+    """One line, before anything is opened: neither account nor spool would be either's own."""
+    run = Run(database="/nowhere/a.db", sinks=("mysql://me:secret@host/db", "mysql://you:secret@host/db"))
+    with pytest.raises(SettingsError, match=r"^--sink: mysql://host/db is named twice; leave one of them out$"):
+        async with open_sinks(run):
+            pass
 
 
 @pytest.mark.parametrize("change", [("root", "nobody-here:secret"), ("postgres:pa%40ss", "nobody-here:secret")])

@@ -3,8 +3,8 @@
 A file in this folder is one kind of sink, named as the scheme of its URLs (``sqlite:///path``), and has one async
 context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its file and edits none. ``connect`` refuses
 what is wrong in the URL; a server that is not there is told by ``write``, so that a run begins without it. A sink that
-needs a library imports it at its top, and the extra of the same name brings it. Files that begin with ``_`` are shared.
-A URL may hold a password: whoever shows one shows ``redacted(url)``.
+needs a library imports it at its top, and an extra brings it, named as the sink unless it says so itself. Files that
+begin with ``_`` are shared. A URL may hold a password: whoever shows one shows ``redacted(url)``.
 """
 
 from __future__ import annotations
