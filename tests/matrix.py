@@ -342,8 +342,8 @@ CASES = {
     "RST": Case(["cut,at=2,how=reset"], causes=TORN),
     "FIN": Case(["cut,at=2,how=drop"], causes=TORN),
     "close frame": Case(["cut,at=2,how=close"], causes=TORN),
-    "stall": Case(["stall,at=2,for=1"], causes=TORN, run=BRIEF),
-    "partition while sending": Case(["partition,at=2,for=1"], causes=TORN, run=BRIEF),
+    "stall": Case(["stall,at=2,for=4"], alone(8.5), TORN, run=BRIEF),
+    "partition while sending": Case(["partition,at=2,for=4"], alone(8.5), TORN, run=BRIEF),
     "refused for a while": Case(["cut,at=2", "refuse,at=1.9,for=1"], causes=TORN),
     "DNS": Case(["cut,at=2"], no_names, TORN),
     "TLS": Case(act=no_tls),
@@ -389,8 +389,7 @@ async def _play(case: Case, file: Path, names: Names) -> Stage:
     async with far_end(exchanges=(case.exchange,), rate=RATE, faults=case.faults) as urls:
         chosen = {"channels": (Channel.TRADES,), "exchanges": (case.exchange,), "drain_timeout": 5.0, **case.run}
         usual = settings_for(urls, file, **chosen)
-        buffers = evolve(usual.buffers, channel=case.channel)
-        settings = evolve(usual, venues={case.exchange: usual.venues["binance"]}, buffers=buffers)
+        settings = evolve(usual, buffers=evolve(usual.buffers, channel=case.channel))
         stage = Stage(file, case.exchange, settings, urls.statistics, names)
         await case.act(stage)
         for _ in range(4):

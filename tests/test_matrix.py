@@ -122,7 +122,7 @@ def test_the_account_is_exact(name: str, stage: Stage) -> None:
         assert (t.lost > 0) == bool(ended.problems)
     lost = [ended.tally.lost for ended in stage.outcomes]
     assert (lost[0] > 0 == sum(lost[1:])) if name in LOSING else sum(lost) == 0
-    if not stage.lost and not ("SIGTERM", "EIO", "slow reader"):
+    if not stage.lost and name not in {"SIGTERM", "EIO", "slow reader"}:
         assert sum(ended.tally.stored for ended in stage.outcomes) == len(ask(stage.file, ROWS))
 
 
@@ -134,7 +134,7 @@ def test_the_fault_struck(name: str, stage: Stage) -> None:
     first, quarantined = stage.outcomes[0].tally, sum(ended.tally.quarantined for ended in stage.outcomes)
     match name:
         case "duplicate":
-            assert first.duplicates == struck["repeat"] > 0
+            assert 0 < struck["repeat"] - 2 <= first.duplicates <= struck["repeat"]  # the last may be under way
         case "garble" | "unknown kind":
             assert 0 < quarantined <= sum(struck.values()) <= quarantined + 1
         case "10 MB frame":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from trioagg.model import Candle, Event, Instrument, Quarantined, Ticker, Trade, TradeId
 from trioagg.store import Counts, Writer, database, rows
@@ -63,6 +64,18 @@ def test_counts_add_up_to_the_batch(writer: Writer) -> None:
     assert writer.write(batch) == Counts(4, 1, 2)
     assert writer.write(batch) == Counts(0, 5, 2)
     assert Counts(1, 2, 3) + Counts(10, 20, 30) == Counts(11, 22, 33)
+
+
+def test_rows_are_told_by_exchange_and_kind(writer: Writer) -> None:
+    """Exactly those that were added, however the exchanges are mixed in the batch."""
+    others = [evolve(trade(number), exchange="kraken") for number in (1, 2, 3)]
+    assert writer.write([trade(1), others[0], ticker(), trade(1)]).added == {
+        ("binance", Trade): 1,
+        ("kraken", Trade): 1,
+        ("binance", Ticker): 1,
+    }
+    more = Counts(2, 2, 0) + writer.write([others[0], trade(1), others[1], trade(2), others[2]])
+    assert more.added == {("binance", Trade): 1, ("kraken", Trade): 2} and more == Counts(5, 4, 0)
 
 
 def test_the_same_batch_again_adds_nothing(writer: Writer, path: Path) -> None:

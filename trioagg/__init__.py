@@ -9,6 +9,7 @@ The map of the house, as the data goes::
     sinks        where events become durable; one file each
     store        the SQLite file: the one place that knows its schema
     views        rows to look at
+    monitor      what a run tells of itself over HTTP
     simulator    a far end that speaks the exchanges' protocols, with faults on request
 
 beside ``model`` (one record per kind of event), ``errors`` (their tree), ``settings``, ``logs`` and ``cli``.

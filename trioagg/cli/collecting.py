@@ -28,6 +28,10 @@ def run(
     sink: Sinks = None,
     config: Config = None,
     display: Annotated[bool, typer.Option(help="Print summaries.")] = True,
+    serve: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Serve /metrics, /healthz and /status there; PORT alone: here only."),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="console or json.")] = None,
 ) -> None:
@@ -37,9 +41,10 @@ def run(
     at once.
     """
     _hold_signals()
-    from trioagg.settings import number
+    from trioagg.settings import number, place
 
     lasting = value("--duration", duration, number(float, least=0))
+    served = value("--serve", serve, place)
     settings = read_settings(
         config,
         exchanges=("--exchange", exchange),
@@ -58,7 +63,7 @@ def run(
 
     if record is not None and record.exists() and not record.is_dir():
         raise SettingsError(f"--record: bad value {str(record)!r}: must be a folder")
-    job = Job(settings, simulated=simulated, duration=lasting, record=record, display=display)
+    job = Job(settings, simulated=simulated, duration=lasting, record=record, display=display, serve=served)
     collect_less_garbage()
     _end(trio.run(collect, job))
 

@@ -182,7 +182,7 @@ class Draft:
         return max(record.received for record in self.batch if type(record) is Trade)
 
     def _of(self, kind: type[N]) -> list[N]:
-        return [record for record in self.batch if isinstance(record, kind)] if kind in self._kinds else []
+        return [cast(N, record) for record in self.batch if type(record) is kind] if kind in self._kinds else []
 
     def _pieces(self) -> Iterator[Sequence[Record] | Session]:
         """The batch in its order: what a connection's beginning or end comes between is told apart by it."""

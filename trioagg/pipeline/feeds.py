@@ -94,6 +94,8 @@ class Feeds:
         ours = [item for item in listed or () if item.symbol in known]
         await self.place.producing.describe(ours)
         feed = self._feed(known, ours)
+        if metrics := self.place.producing.intake.metrics:
+            metrics.configured(self.adapter, feed)
         async with trio.open_nursery() as nursery:
             if listed is None:
                 nursery.start_soon(self._list_later)

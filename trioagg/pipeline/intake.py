@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 
 from trioagg.exchanges import Action, Exchange, Fetch, Lost, Missed, Output
 from trioagg.model import Broken, Candle, Channel, Event, Loss, Nanos, Note, Quarantined, Record, Trade
+from trioagg.monitor.metrics import Metrics
 from trioagg.pipeline.drift import Drift
 from trioagg.pipeline.flow import Inlet
 from trioagg.pipeline.tally import Tally
@@ -41,6 +42,7 @@ class Intake:
         keep: which events and losses to keep; None keeps all.
         drift: notes fields that nobody knows.
         lags: exchange → the least lag of its trades since somebody took it, nanoseconds.
+        metrics: the books of this run, if somebody keeps any.
     """
 
     tally: Tally
@@ -49,6 +51,7 @@ class Intake:
     keep: Callable[[Event | Loss], bool] | None = None
     drift: Drift = field(factory=Drift)
     lags: dict[str, Nanos] = field(factory=dict)
+    metrics: Metrics | None = None
     _reported: set[tuple[str, str]] = field(factory=set)
 
     def beside(self) -> Intake:
@@ -88,6 +91,8 @@ class Intake:
 
     def note(self, notes: Sequence[Note]) -> None:
         """Tell the ledgers of something that is no event."""
+        if self.metrics:
+            self.metrics.noted(notes)
         for inlet in self.sinks:
             inlet.put(notes)
 
@@ -139,6 +144,8 @@ class Intake:
             lag = newest.received - newest.timestamp
             self.lags[newest.exchange] = min(lag, self.lags.get(newest.exchange, lag))
         self.tally.received += len(kept)
+        if self.metrics:
+            self.metrics.took(adapter.name, kept, at)
         for inlet in self.sinks:
             inlet.put(kept)
         return events, actions

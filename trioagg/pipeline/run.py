@@ -7,6 +7,7 @@
         ├── simulator             with --simulated only: the far end, in the same process
         ├── space                 looks whether the disk fills up
         ├── display
+        ├── monitor               with --serve only: metrics, health and status over HTTP
         └── writers               one task per sink, and the recorder
             └── feeds             one task per exchange; each holds its pollers and its streams under supervisors
 
@@ -26,9 +27,11 @@ import trio
 from attrs import evolve, frozen
 
 from trioagg.model import STATES, Instrument, Nanos
+from trioagg.monitor.web import Address, listening
 from trioagg.pipeline.account import account
 from trioagg.pipeline.display import Display
 from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
+from trioagg.pipeline.monitoring import Monitor
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.space import Space
@@ -53,6 +56,7 @@ class Job:
         duration: seconds, then a clean stop; None runs until a signal.
         record: the folder for raw captures.
         display: print summaries.
+        serve: where to tell of it to monitors, host and port; None: nowhere.
         now: tells the time, nanoseconds UTC.
     """
 
@@ -61,6 +65,7 @@ class Job:
     duration: float | None = None
     record: Path | None = None
     display: bool = False
+    serve: Address | None = None
     now: Callable[[], Nanos] = time.time_ns
 
 
@@ -81,13 +86,23 @@ async def run(job: Job) -> Outcome:
 
 async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> None:
     run = job.settings.run
-    async with open_http() as http, open_sinks(run) as stores, trio.open_nursery() as root:
+    async with (
+        listening(job.serve) as listeners,
+        open_http() as http,
+        open_sinks(run) as opened,
+        trio.open_nursery() as root,
+    ):
         settings = await simulated(root, job.settings) if job.simulated else job.settings
         display = Display(Path(run.database), run.exchanges, run.symbols)
         root.start_soon(Space(Path(run.database), run.min_free_disk).watch)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
+        monitor = Monitor(settings, outcome.tally) if job.serve else None
+        stores = monitor.measured(opened) if monitor else opened
         async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES, folder=job.record) as producing:
+            if monitor and job.serve:
+                monitor.attach(producing.intake)
+                root.start_soon(monitor.serve, job.serve[0], listeners)
             with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
                 telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
                 place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)

@@ -90,6 +90,8 @@ class Stream:
         name, trades = self.adapter.name, self.feed.symbols(Channel.TRADES)
         life = Session(name, self.name, len(self.feed.subscriptions), self.stamps.take(), None, "")
         self.intake.note([life, Carried(name, trades, life.opened)])
+        if self.intake.metrics:
+            self.intake.metrics.carries(life, self.feed.subscriptions, leg)
         reason = "stopped"
         try:
             yield

@@ -160,6 +160,15 @@ def _is_address(text: str, schemes: Sequence[str]) -> bool:
     return there and not parts.query and not parts.fragment
 
 
+def place(text: str) -> tuple[str, int]:
+    """Where to listen: HOST:PORT, or a port alone for this machine only; port 0 is any free one."""
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not (port.isascii() and port.isdecimal() and int(port) <= 65535) or (":" in host and not bracketed):
+        raise ValueError("must look like HOST:PORT, [::1]:PORT or PORT, with a port from 0 to 65535")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def word(text: str) -> str:
     """Any text but none."""
     if not text:

@@ -68,7 +68,8 @@ WHERE instrument = %s AND channel = 'trades' AND coalesce(first_missing, since) 
 ORDER BY origin, coalesce(first_missing, since)
 """
 FORGET_GAP = "DELETE FROM gap WHERE instrument = %s AND channel = %s AND origin = %s"
-UNFINISHED = "SELECT exchange, connection, opened FROM session WHERE closed IS NULL AND reason = ''"
+UNFINISHED = "SELECT id FROM session WHERE closed IS NULL AND reason = ''"
+ENDLESS = "SELECT id FROM session WHERE exchange = %s AND id <= %s AND closed IS NULL"
 LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
 END_UNFINISHED = """
 UPDATE session SET reason = 'killed' WHERE exchange = %s AND id <= %s AND closed IS NULL AND reason = ''
@@ -204,7 +205,7 @@ class Store:
         gaps = gaps_of(exchange, symbol, self._link.ask(OPEN_GAPS, found[0]))
         newest = [row for query in NEWEST for row in self._link.ask(query, found[0])]
         told = max(newest, key=itemgetter(0), default=None)
-        return Known(lowest, highest, gaps, told, killed=self._before.killed(exchange))
+        return Known(lowest, highest, gaps, told, killed=self._killed(exchange))
 
     def named(self, market: Market) -> int:
         if not self._link.ask(FIND_INSTRUMENT, market):
@@ -243,7 +244,6 @@ class Store:
         if rows.sessions:
             told = {(row[0], row[1], row[3]): row for row in rows.sessions}
             self._renewed(SESSION, list(told.values()), ("closed", "reason", "missed"))
-            self._before.learn(rows.sessions)
         if rows.clocks:
             self._link.put(CLOCK, rows.clocks)
 
@@ -256,6 +256,10 @@ class Store:
     def _before(self) -> Past:
         assert self._past, "the tables are asked within a transaction"
         return self._past
+
+    def _killed(self, exchange: str) -> bool:
+        endless = self._link.ask(ENDLESS, (exchange, self._before.last))
+        return not self._before.unfinished.isdisjoint(number for (number,) in endless)
 
     def _renewed(self, table: Table, rows: Sequence[Cells], names: Sequence[str], judged: Sequence[str] = ()) -> int:
         added = self._link.put(table, rows)
@@ -288,7 +292,8 @@ class Store:
         elif version[0][0] > VERSION:
             raise StoreError(f"{self.server.shown} was made by a newer trioagg: its schema is {version[0][0]}")
         if self._past is None:
-            self._past = Past(set(link.ask(UNFINISHED)), link.ask(LAST_SESSION)[0][0])
+            unfinished = frozenset(number for (number,) in link.ask(UNFINISHED))
+            self._past = Past(unfinished, link.ask(LAST_SESSION)[0][0])
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:

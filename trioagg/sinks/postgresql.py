@@ -97,14 +97,16 @@ class PostgresLink:
             return self._changed(f"{insert(table)} ON CONFLICT DO NOTHING", rows)
         names, staging = listed(list(table.columns)), f"staging_{table.name}"
         if table.name not in self._staged:
-            self._connection.execute(_sql(f"CREATE TEMP TABLE {staging} (LIKE {table.name}) ON COMMIT DELETE ROWS"))
+            self._connection.execute(_sql(f"CREATE TEMP TABLE {staging} (LIKE {table.name})"))
             self._staged.add(table.name)
         with self._connection.cursor() as cursor:
             with cursor.copy(_sql(f"COPY {staging} ({names}) FROM STDIN")) as copy:
                 for row in map(_sound, rows):
                     copy.write_row(row)
             into = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} ON CONFLICT DO NOTHING"
-            return cursor.execute(_sql(into)).rowcount
+            added = cursor.execute(_sql(into)).rowcount
+            cursor.execute(_sql(f"TRUNCATE {staging}"))
+            return added
 
     def renew(self, table: Table, rows: Sequence[Cells], names: Sequence[str], judged: Sequence[str] = ()) -> None:
         new = ", ".join(f'"{name}" = excluded."{name}"' for name in names)

@@ -27,6 +27,7 @@ from trioagg.store.read import (
     gaps,
     latest,
     open_gaps,
+    open_gaps_of,
     rows,
     summary,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "instrument",
     "latest",
     "open_gaps",
+    "open_gaps_of",
     "renewals",
     "rows",
     "scan",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -27,15 +28,20 @@ class Counts:
         stored: rows that were added.
         duplicates: events whose row was there already (a later state of a candle among them).
         quarantined: frames that are in quarantine.
+        added: (exchange, kind of event) → rows that were added; empty where a sink does not tell.
     """
 
     stored: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    added: Mapping[tuple[str, type], int] = field(factory=dict, eq=False)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
-            self.stored + other.stored, self.duplicates + other.duplicates, self.quarantined + other.quarantined
+            self.stored + other.stored,
+            self.duplicates + other.duplicates,
+            self.quarantined + other.quarantined,
+            Counter(self.added) + Counter(other.added),
         )
 
 
@@ -52,20 +58,12 @@ class Past:
     """The connections that earlier processes left.
 
     Attributes:
-        unfinished: exchange, connection and opening of those without an end; that may still come, out of a spool.
+        unfinished: the ids of those without an end; that may still come, out of a spool or from a run beside this one.
         last: the id of the newest, ended or not.
     """
 
-    unfinished: set[Cells]
+    unfinished: frozenset[int]
     last: int
-
-    def killed(self, exchange: str) -> bool:
-        """Whether a connection of an exchange ended without a word."""
-        return any(exchange == key[0] for key in self.unfinished)
-
-    def learn(self, sessions: Iterable[Cells]) -> None:
-        """Rows of the table ``session`` that came belatedly, or are of now."""
-        self.unfinished.difference_update((row[0], row[1], row[3]) for row in sessions if row[4] is not None)
 
 
 class Tables(Protocol):
@@ -119,14 +117,21 @@ class Batches:
         with tables.transaction():
             entries = draft.entries(tables.known, stale=tables.stale()) if draft else Entries()
             told = (*parts.values(), entries.gaps, entries.losses)
-            ids = self._identified({(item.exchange, item.symbol) for part in told for item in part})
+            markets = {(item.exchange, item.symbol) for part in told for item in part}
+            ids = self._identified(markets)
             rows = {kind: kind.rows(events, ids) for kind, events in parts.items()}
             for kind in [kind for kind in rows if kind.arriving]:
                 rows[kind], met[kind] = numbered(rows[kind], self._moments[kind], partial(tables.arrived, kind))
-            stored = sum(tables.added(kind, made) for kind, made in rows.items())
+            owners: dict[object, str] = {ids[market]: market[0] for market in markets}
+            added = {
+                (exchange, kind.record): tables.added(kind, some)
+                for kind, made in rows.items()
+                for exchange, some in _owned(made, owners).items()
+            }
             tables.note(beside(bad, entries, ids))
         self._committed(ids, met)
-        return Counts(stored, len(batch) - len(bad) - stored, len(bad))
+        stored = sum(added.values())
+        return Counts(stored, len(batch) - len(bad) - stored, len(bad), added)
 
     def forget_markets(self) -> None:
         """Ask for the ids of markets anew: what is behind the tables may be another store now."""
@@ -145,3 +150,13 @@ class Batches:
             known.update(moments)
             if len(known) > REMEMBERED:
                 self._moments[kind] = dict(islice(known.items(), REMEMBERED // 2, None))
+
+
+def _owned(rows: list[Cells], owners: Mapping[object, str]) -> dict[str, list[Cells]]:
+    """Rows by exchange, in their order; every kind of row begins with its instrument."""
+    if len(names := set(owners.values())) == 1:
+        return dict.fromkeys(names, rows)
+    parts: dict[str, list[Cells]] = {}
+    for row in rows:
+        parts.setdefault(owners[row[0]], []).append(row)
+    return parts

@@ -147,6 +147,16 @@ def open_gaps(db: Database) -> int:
     return count
 
 
+def open_gaps_of(db: Database) -> dict[str, int]:
+    """How many gaps are open, by exchange; those without any are left out.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    asked = "SELECT exchange, count(*) FROM gap JOIN instrument ON instrument.id = instrument WHERE gap.status = 'open'"
+    return dict(query(db, f"{asked} GROUP BY exchange"))
+
+
 def follow(
     db: Database, kind: str, *, exchanges: Sequence[str] = (), symbols: Sequence[str] = (), limit: int = 20
 ) -> Iterator[list[Row]]:

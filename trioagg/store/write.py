@@ -58,7 +58,8 @@ INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason
 ON CONFLICT (exchange, connection, opened) DO UPDATE SET
     closed = excluded.closed, reason = excluded.reason, missed = excluded.missed
 """
-UNFINISHED = "SELECT exchange, connection, opened FROM session WHERE closed IS NULL AND reason = ''"
+UNFINISHED = "SELECT id FROM session WHERE closed IS NULL AND reason = ''"
+ENDLESS = "SELECT id FROM session WHERE exchange = ? AND id <= ? AND closed IS NULL"
 LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
 END_UNFINISHED = """
 UPDATE session SET reason = 'killed' WHERE exchange = ? AND id <= ? AND closed IS NULL AND reason = ''
@@ -183,7 +184,8 @@ class _Tables:
 
     @classmethod
     def of(cls, db: Database) -> _Tables:
-        return cls(db, Past(set(db.execute(UNFINISHED)), db.execute(LAST_SESSION).fetchone()[0]))
+        unfinished = frozenset(number for (number,) in db.execute(UNFINISHED))
+        return cls(db, Past(unfinished, db.execute(LAST_SESSION).fetchone()[0]))
 
     def transaction(self) -> AbstractContextManager[None]:
         return transaction(self._db)
@@ -201,7 +203,7 @@ class _Tables:
         lowest, highest = (edge and edge[0] for edge in edges)
         newest = [self._db.execute(query, found).fetchone() for query in (NEWEST_NUMBERED, NEWEST_NAMED)]
         told = max(filter(None, newest), key=itemgetter(0), default=None)
-        return Known(lowest, highest, gaps_of(exchange, symbol, parts), told, killed=self._past.killed(exchange))
+        return Known(lowest, highest, gaps_of(exchange, symbol, parts), told, killed=self._killed(exchange))
 
     def named(self, market: Market) -> int:
         self._db.execute(NAME_INSTRUMENT, market)
@@ -225,8 +227,11 @@ class _Tables:
         self._db.executemany(INSERT_PART, rows.gaps)
         self._db.executemany(END_UNFINISHED, [(exchange, self._past.last) for exchange in rows.begun])
         self._db.executemany(KEEP_SESSION, rows.sessions)
-        self._past.learn(rows.sessions)
         self._db.executemany(KEEP_CLOCK, rows.clocks)
+
+    def _killed(self, exchange: str) -> bool:
+        endless = self._db.execute(ENDLESS, (exchange, self._past.last))
+        return not self._past.unfinished.isdisjoint(number for (number,) in endless)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
