@@ -18,11 +18,11 @@ from trioagg.integrity.continuity import Run as Ids
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Channel, Event, Instrument, Nanos
 from trioagg.pipeline.feeds import Place, Roll, feeds_of
-from trioagg.pipeline.storing import Causes, storing
+from trioagg.pipeline.storing import Causes, Stores, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Run, Settings, Venue
-from trioagg.sinks import Sink, connect
-from trioagg.sinks.sqlite import url_of
+from trioagg.sinks import Database
+from trioagg.sinks.sqlite import connect, url_of
 from trioagg.store import Counts
 from trioagg.transport import websocket
 from trioagg.transport.clock import Stamps
@@ -52,7 +52,7 @@ async def our_event(load: Load) -> Figures:
 class Watched:
     """A sink in front of another: watches from the instruments' coming on, and is ``full`` after ``count`` rows."""
 
-    sink: Sink
+    sink: Database
     count: int
     watch: Watch = field(factory=Watch)
     full: trio.Event = field(factory=trio.Event)
@@ -88,7 +88,7 @@ async def our_row(load: Load) -> Figures:
         url, outcome = url_of(Path(settings.run.database)), Outcome()
         async with open_http() as http, connect(url) as sink:
             watched = Watched(sink, load.messages)
-            storage = storing({url: watched}, settings, outcome, causes=CAUSES)
+            storage = storing(Stores(url, watched), settings, outcome, causes=CAUSES)
             async with storage as producing, trio.open_nursery() as feeds:
                 place = Place(http, Stamps(), Roll(1), producing)
                 feeds.start_soon(feeds_of("binance", settings, place, hint=False).run)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
 import pytest
 import structlog
+from servers import Server, empty, place
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,3 +33,32 @@ def fresh_logging() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[str], Server]]:
+    """A place on each real server that is asked for, made once: making tables takes MariaDB more than a second."""
+    made: dict[str, Server] = {}
+    with ExitStack() as stack:
+
+        def on(scheme: str) -> Server:
+            if scheme not in made:
+                made[scheme] = stack.enter_context(place(scheme))
+            return made[scheme]
+
+        yield on
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def server(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> Iterator[Server]:
+    """A store without rows on a real PostgreSQL, and on a real MariaDB; skipped where there is none, but not in CI."""
+    found = servers(request.param)
+    yield found
+    empty(found)
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def fresh(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A place of its own without tables, on each of the two."""
+    with place(request.param) as made:
+        yield made

@@ -21,10 +21,9 @@ from trioagg.integrity.ledger import Draft, Known
 from trioagg.model import STATES, Event, Instrument, Nanos, Ticker, Trade
 from trioagg.pipeline.replay import Choice, replay
 from trioagg.pipeline.run import CAUSES, Job, run
-from trioagg.pipeline.storing import Producing, storing
+from trioagg.pipeline.storing import Producing, Stores, storing
 from trioagg.pipeline.tally import Outcome, Tally
 from trioagg.settings import Buffers, Run, Settings
-from trioagg.sinks import Sink
 from trioagg.sinks.sqlite import url_of
 from trioagg.store import Counts
 from trioagg.transport.frames import Frames
@@ -86,7 +85,8 @@ async def storing_in(outcome: Outcome, *shelves: Shelf, drain: float = 1.0) -> A
     """A run's writers with these sinks, the first in the place of the database, flows of 100 events, and no spools."""
     buffers = Buffers(channel=100, commit_rows=10, commit_delay=0.0, spool=0)
     settings = Settings(run=evolve(Run(), drain_timeout=drain), buffers=buffers)
-    stores: dict[str, Sink] = {f"shelf:{number}": shelf for number, shelf in enumerate(shelves)}
+    database, *beside = shelves
+    stores = Stores("shelf:0", database, {f"shelf:{number}": shelf for number, shelf in enumerate(beside, 1)})
     async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES) as producing:
         yield Producer(producing)
 

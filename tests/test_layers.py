@@ -40,11 +40,13 @@ ROOMS = {
     "socket": {"transport", "simulator"},
     "ssl": {"transport"},
     "sqlite3": {"store"},
+    "psycopg": {"sinks.postgresql"},
+    "pymysql": {"sinks.mysql"},
     "pandas": {"views", "store"},
     "pyarrow": {"store.arrow", "sinks._partition", "sinks.parquet", "views.parquet"},
     "redis": {"sinks.redis"},
     "confluent_kafka": {"sinks.kafka"},
-    "fcntl": {"sinks._journal", "pipeline.held"},
+    "fcntl": {"pipeline.held", "sinks._journal"},
     "matplotlib": {"views.picture"},
     "asyncio": set(),
     "threading": {"pipeline.signals"},
@@ -52,7 +54,10 @@ ROOMS = {
 }
 """Library → the only places that import it."""
 NOT_IN_ADAPTERS = {"time", "random", "secrets", "logging", "structlog", "os", "pathlib"}
-HEAVY = {"pandas", "numpy", "pyarrow", "redis", "confluent_kafka", "matplotlib", "httpx", "trio_websocket"}
+HEAVY = {
+    *("pandas", "numpy", "pyarrow", "redis", "confluent_kafka", "psycopg", "pymysql"),
+    *("matplotlib", "httpx", "trio_websocket"),
+}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -24,7 +24,7 @@ from trioagg.cli import main
 from trioagg.errors import SettingsError
 from trioagg.pipeline.run import Job, run
 from trioagg.pipeline.tally import Outcome, SinkTally
-from trioagg.settings import bare, load
+from trioagg.settings import load, redacted
 from trioagg.sinks import _address, kafka, parquet, redis
 from trioagg.sinks.sqlite import url_of
 from trioagg.store import Texts
@@ -32,8 +32,8 @@ from trioagg.store import Texts
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "sinks.md").read_text(encoding="utf-8")
 
 MISTAKES = [
-    ("nats://me:s3cret@h", ["'nats'", "kafka, parquet, redis, sqlite"]),
-    ("redis://me:s3cret@h/0?maxlem=5", ["'redis://h/0'", "'maxlem'", "did you mean maxlen?"]),
+    ("nats://me:s3cret@h", ["'nats'", "kafka, mysql, parquet, postgresql, redis, sqlite"]),
+    ("redis://me:s3cret@h/0?maxlem=5", ["'redis://h/0?maxlem=5'", "'maxlem'", "did you mean maxlen?"]),
     ("redis://me:s3cret@h/0?maxlen=0", ["maxlen", "'0'", "from 1"]),
     ("redis://me:s3cret@h/0?latest=maybe", ["latest", "'maybe'", "yes or no"]),
     ("redis://me:s3cret@h/0?tls=yes&tls=no", ["'tls'", "twice"]),
@@ -81,11 +81,12 @@ def test_a_mistake_is_one_line_without_the_password(
 
 
 def test_what_is_told_of_a_url_keeps_its_secrets() -> None:
-    """Whatever is between the slashes and the last at sign, and the query."""
-    assert bare("redis://me:s@c/r?e#t@h:1/0?a=b@c") == "redis://c"
-    assert bare("redis://:s3cret@h:1/0?prefix=a") == "redis://h:1/0"
-    assert bare("kafka://h,i/p?x=1") == "kafka://h,i/p"
-    outcome = Outcome(beside={"redis://me:s3cret@h/0": SinkTally(lost=3)})
+    """Whatever is between the slashes and the last at sign."""
+    assert redacted("redis://me:s@c/r?e#t@h:1/0?a=b@c") == "redis://c"
+    assert redacted("redis://:s3cret@h:1/0?prefix=a") == "redis://h:1/0?prefix=a"
+    assert redacted("kafka://h:1,[::1]:2,i/p?x=1") == "kafka://h:1,[::1]:2,i/p?x=1"
+    assert redacted("redis:///me:s3cret@h/0") == "redis://h/0"
+    outcome = Outcome(beside={"redis://h/0": SinkTally(lost=3)})
     assert outcome.problems == ["3 events were not stored in redis://h/0"]
 
 
@@ -109,7 +110,8 @@ def test_a_list_of_urls_may_have_commas_within() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "library"), [("redis", "redis"), ("kafka", "confluent_kafka"), ("parquet", "pyarrow")]
+    ("name", "library"),
+    [("redis", "redis"), ("kafka", "confluent_kafka"), ("parquet", "pyarrow"), ("mysql", "pymysql")],
 )
 def test_a_missing_library_names_the_extra(name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one line."""
@@ -166,6 +168,7 @@ async def test_absent_servers_hold_nobody_up(tmp_path: Path) -> None:
     gone = [tally for url, tally in outcome.beside.items() if not url.startswith("parquet")]
     assert [(tally.spooled, tally.stored, tally.lost) for tally in gone] == [(outcome.tally.received, 0, 0)] * 2
     assert outcome.problems == []
+    assert list(outcome.beside)[:2] == ["redis://127.0.0.1:1/0?timeout=0.2", "kafka://127.0.0.1:1/p?timeout=0.1"]
     assert any("redis://127.0.0.1:1/0: Error" in line.get("reason", "") for line in logs)
     assert "s3cret" not in f"{logs}{outcome}"
 

@@ -64,6 +64,8 @@ async def test_a_sink_is_away_for_three_seconds(tmp_path: Path) -> None:
     found = ids(one)
     assert found == list(range(found[0], found[-1] + 1)) == ids(two)
     assert ask(two, "SELECT (SELECT count(*) FROM trades) + (SELECT count(*) FROM tickers)") == [(beside.stored,)]
+    listed = "SELECT * FROM instruments ORDER BY symbol"
+    assert ask(one, listed) == ask(two, listed)
     times = [row[0] for row in ask(one, "SELECT received FROM trades ORDER BY received")]
     assert max(later - earlier for earlier, later in pairwise(times)) < SECOND
     assert there(tmp_path) == ["one.db", "two.db"]

@@ -14,7 +14,7 @@ import pytest
 
 from trioagg.model import Book, Event, Funding, Liquidation, OpenInterest, Quarantined, Ticker, Trade
 from trioagg.store import Counts, Writer, database, follow, rows
-from trioagg.store.write import REMEMBERED
+from trioagg.store.batches import REMEMBERED
 
 T0 = 1_723_161_253_937_085_768
 

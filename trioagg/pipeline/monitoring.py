@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from trioagg.errors import StoreError
 from trioagg.integrity.continuity import Run
@@ -21,10 +21,11 @@ from trioagg.monitor.pages import Filling, State, Stored, health_page, metrics_p
 from trioagg.monitor.web import Answer, Page, Web, listen, public, url_of
 from trioagg.pipeline.flow import Gauge
 from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.storing import Stores
 from trioagg.pipeline.supervise import supervise
 from trioagg.pipeline.tally import Tally
 from trioagg.settings import Settings
-from trioagg.sinks import Sink
+from trioagg.sinks import Database
 from trioagg.store import Counts, Look, database, open_gaps_of, summary
 from trioagg.transport.backoff import Attempts, Backoff
 
@@ -38,9 +39,9 @@ LOOK = 1.0
 
 @frozen
 class Measured:
-    """A sink in front of another that enters into the books what became durable, and when."""
+    """A database in front of another that enters into the books what became durable, and when."""
 
-    sink: Sink
+    sink: Database
     metrics: Metrics
 
     async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
@@ -99,10 +100,9 @@ class Monitor:
     metrics: Metrics = field(factory=Metrics)
     _gauges: dict[str, Gauge] = field(factory=dict)
 
-    def beside(self, stores: dict[str, Sink]) -> dict[str, Sink]:
-        """The same stores; of the first one, the database, the books are kept."""
-        first = next(iter(stores))
-        return {url: Measured(sink, self.metrics) if url == first else sink for url, sink in stores.items()}
+    def measured(self, stores: Stores) -> Stores:
+        """The same stores; of the database the books are kept."""
+        return evolve(stores, database=Measured(stores.database, self.metrics))
 
     def attach(self, intake: Intake) -> None:
         """Keep books of what comes in, and know the flows by names that tell no secret of their URLs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -20,11 +20,9 @@ from trioagg.model import CHANNELS, Channel, Event, Instrument, Loss, Quarantine
 from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.signals import stopping
-from trioagg.pipeline.spool import public
-from trioagg.pipeline.storing import Causes, open_sinks, storing
+from trioagg.pipeline.storing import Causes, Stores, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
-from trioagg.settings import Settings
-from trioagg.sinks import Sink
+from trioagg.settings import Settings, redacted
 from trioagg.store import database, rows
 from trioagg.transport.capture import Captured, Torn, read
 from trioagg.transport.frames import Frames
@@ -92,18 +90,17 @@ async def _play(files: Sequence[Path], player: Player, progress: Progress) -> No
                 await player.intake.room()
 
 
-async def _describe(player: Player, path: Path, stores: Mapping[str, Sink]) -> None:
+async def _describe(player: Player, path: Path, stores: Stores) -> None:
     """Keep what the captures' instrument lists told of the markets that are stored; the database comes first."""
     with database(path) as db:
         there = {(row["exchange"], row["symbol"]) for row in rows(db, "instruments", limit=sys.maxsize)}
     told = [item for item in player.listed() if (item.exchange, item.symbol) in there]
-    (_, first), *others = stores.items()
-    await first.describe(told)
-    for url, other in others:
+    await stores.database.describe(told)
+    for url, sink in stores.beside.items():
         try:
-            await other.describe(told)
+            await sink.describe(told)
         except (SinkError, StoreError) as error:
-            log.error("instruments were not kept", sink=public(url), reason=str(error))
+            log.error("instruments were not kept", sink=redacted(url), reason=str(error))
             player.outcome.failures.append(f"instruments were not stored: {error}")
 
 

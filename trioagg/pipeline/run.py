@@ -98,7 +98,7 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
         monitor = Monitor(settings, outcome.tally) if job.serve else None
-        stores = monitor.beside(opened) if monitor else opened
+        stores = monitor.measured(opened) if monitor else opened
         async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES, folder=job.record) as producing:
             if monitor and job.serve:
                 monitor.attach(producing.intake)

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 import trio
 from attrs import define, field
@@ -19,6 +17,7 @@ from attrs import define, field
 from trioagg.errors import StoreError
 from trioagg.model import Record
 from trioagg.pipeline.segments import Batch, Damage, Found, Full, Mark, Segments
+from trioagg.settings import redacted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,16 +135,5 @@ class Spool:
 
 def folder_of(database: Path, url: str) -> Path:
     """Where the spool of a sink lies: beside the database, by a hash of the URL without its secrets."""
-    name = hashlib.sha256(public(url).encode()).hexdigest()[:16]
+    name = hashlib.sha256(redacted(url).encode()).hexdigest()[:16]
     return database.with_name(f"{database.name}-spool") / name
-
-
-def public(url: str) -> str:
-    """A sink's URL without the secrets in it: fit for a log and for the name of a file."""
-    place = urlsplit(url).netloc
-    user, at, host = place.rpartition("@")
-    if at:
-        url = url.replace(place, f"{user.partition(':')[0]}@{host}", 1)
-    elif ":" in place and not place.rpartition(":")[2].isdigit():  # a password with a slash in it
-        url = re.sub(r"//([^:/]*):.*@", r"//\1@", url)
-    return re.sub(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&#]*", r"\1", url)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
 
+import structlog
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from trioagg import sinks
+from trioagg.errors import SettingsError, SinkError, StoreError
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
 from trioagg.model import Book, Instrument, Quote, Record, Ticker
@@ -18,15 +22,20 @@ from trioagg.pipeline.holes import Holes
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.patient import PatientWriter
 from trioagg.pipeline.record import record
-from trioagg.pipeline.spool import MEGABYTE, Spool, folder_of, public
+from trioagg.pipeline.spool import MEGABYTE, Spool, folder_of
 from trioagg.pipeline.tally import Outcome, SinkTally, Tally
-from trioagg.pipeline.write import Writer
-from trioagg.settings import Buffers, Run, Settings
-from trioagg.sinks import Sink, sqlite
+from trioagg.pipeline.write import AGAIN, Writer
+from trioagg.settings import Buffers, Run, Settings, redacted
+from trioagg.sinks import Database, Sink, sqlite
 from trioagg.transport.capture import Captured
 
+log = structlog.get_logger(__name__)
+
 Describe = Callable[[Sequence[Instrument]], Awaitable[None]]
-"""Keeps in the database what is known of instruments."""
+"""Keeps what is known of instruments."""
+
+FAREWELL = 0.5
+"""Seconds at a stop in which a sink may still be told of instruments."""
 
 
 @frozen
@@ -35,7 +44,7 @@ class Producing:
 
     Attributes:
         intake: takes what they receive.
-        describe: keeps in the database what is known of instruments.
+        describe: keeps what is known of instruments.
         holes: what the database lacks.
     """
 
@@ -57,21 +66,41 @@ class Causes:
     within: str
 
 
+@frozen
+class Stores:
+    """Where a run's events go.
+
+    Attributes:
+        url: the database's.
+        beside: further sinks, by URL.
+    """
+
+    url: str
+    database: Database
+    beside: Mapping[str, Sink] = field(factory=dict)
+
+
 @asynccontextmanager
-async def open_sinks(run: Run) -> AsyncIterator[dict[str, Sink]]:
-    """The database and every further sink by its URL, opened in this order and closed in reverse.
+async def open_sinks(run: Run) -> AsyncIterator[Stores]:
+    """The database and every further sink, opened in this order and closed in reverse.
 
     Raises:
-        SettingsError, StoreError: one of them cannot be opened.
+        SettingsError: a sink cannot be, or two differ in nothing but who logs in.
+        StoreError: one of them cannot be opened.
     """
+    beside = list(dict.fromkeys(run.sinks))
+    shown = [redacted(url) for url in beside]
+    if twice := [place for place in shown if shown.count(place) > 1]:
+        raise SettingsError(f"--sink: {twice[0]} is named twice; leave one of them out")
     async with AsyncExitStack() as stack:
-        urls = [sqlite.url_of(Path(run.database)), *run.sinks]
-        yield {url: await stack.enter_async_context(sinks.connect(url)) for url in urls}
+        url = sqlite.url_of(Path(run.database))
+        database = await stack.enter_async_context(sqlite.connect(url))
+        yield Stores(url, database, {url: await stack.enter_async_context(sinks.connect(url)) for url in beside})
 
 
 @asynccontextmanager
 async def storing(
-    stores: dict[str, Sink],
+    stores: Stores,
     settings: Settings,
     outcome: Outcome,
     *,
@@ -85,19 +114,18 @@ async def storing(
     in time is counted as lost. A database that takes nothing any more ends the producers; another sink loses alone.
 
     Args:
-        stores: by URL; the first is the database, whose account is the outcome's.
+        stores: the database's account is the outcome's.
         newest: kinds of events of which a sink that is late is told the newest of each market, each sink by itself.
         folder: for raw captures, if they are wanted.
     """
-    (name, database), *others = stores.items()
     buffers, ledger, producers = settings.buffers, _ledger(causes), trio.CancelScope()
-    holes = Holes(ledger, database.around)
-    inlet, outlet = _flow(name, buffers, newest, outcome.tally)
+    holes = Holes(ledger, stores.database.around)
+    inlet, outlet = _flow(stores.url, buffers, newest, outcome.tally)
     inlets, dead = [inlet], producers.cancel
-    writers = [Writer(outlet, database, ledger, outcome.tally, buffers, dead=dead, noticed=holes.tell)]
-    for url, sink in others:
-        tally = outcome.beside[public(url)] = SinkTally()
-        inlet, outlet = _flow(public(url), buffers, newest, tally)
+    writers = [Writer(outlet, stores.database, ledger, outcome.tally, buffers, dead=dead, noticed=holes.tell)]
+    for url, sink in stores.beside.items():
+        tally = outcome.beside[redacted(url)] = SinkTally()
+        inlet, outlet = _flow(redacted(url), buffers, newest, tally)
         inlets.append(inlet)
         spool = Spool(folder_of(Path(settings.run.database), url), round(buffers.spool * MEGABYTE))
         writers.append(
@@ -119,11 +147,33 @@ async def storing(
                 nursery.start_soon(writer.run)
             captures = _recording(nursery, folder, settings.buffers.channel, outcome.failures) if folder else None
             intake = Intake(outcome.tally, inlets, captures)
-            with producers:
-                yield Producing(intake, database.describe, holes)
-            intake.close()
+            async with trio.open_nursery() as describing:
+                with producers:
+                    yield Producing(intake, partial(_describe, stores, describing), holes)
+                intake.close()
+                nursery.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
+                describing.cancel_scope.deadline = trio.current_time() + FAREWELL
             outcome.drift = intake.drift.frames
-            nursery.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
+
+
+async def _describe(stores: Stores, describing: trio.Nursery, instruments: Sequence[Instrument]) -> None:
+    """Keep instruments in the database now, and beside it as soon as it can be."""
+    await stores.database.describe(instruments)
+    for url, sink in stores.beside.items():
+        describing.start_soon(_describe_beside, redacted(url), sink, instruments)
+
+
+async def _describe_beside(place: str, sink: Sink, instruments: Sequence[Instrument]) -> None:
+    for failures in count(1):
+        try:
+            await sink.describe(instruments)
+        except SinkError:  # the writer, which tries as often, tells why
+            await trio.sleep(AGAIN.delay(failures))
+        except StoreError as error:
+            log.error("instruments are not stored", sink=place, reason=str(error))
+            return
+        else:
+            return
 
 
 @contextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from attrs import asdict, define, field
 
-from trioagg.settings import bare
-
 
 @define
 class Tally:
@@ -68,6 +66,6 @@ class Outcome:
     @property
     def problems(self) -> list[str]:
         """What failed or was lost, a line each; empty when everything received is stored or accounted for."""
-        tallies = [("the database", self.tally), *((bare(url), tally) for url, tally in self.beside.items())]
+        tallies = [("the database", self.tally), *self.beside.items()]
         lost = [f"{tally.lost} events were not stored in {where}" for where, tally in tallies if tally.lost]
         return [*self.failures, *lost]

@@ -19,7 +19,6 @@ from trioagg.errors import SettingsError
 from trioagg.settings.sections import SECTIONS, Books, Buffers, Repair, Retry, Run, Settings, Venue
 from trioagg.settings.words import (
     BadWord,
-    bare,
     instant,
     many,
     nearest,
@@ -27,6 +26,7 @@ from trioagg.settings.words import (
     number,
     one_of,
     place,
+    redacted,
     symbol,
     url,
     word,
@@ -42,7 +42,6 @@ __all__ = [
     "Settings",
     "Values",
     "Venue",
-    "bare",
     "instant",
     "load",
     "many",
@@ -51,6 +50,7 @@ __all__ = [
     "number",
     "one_of",
     "place",
+    "redacted",
     "symbol",
     "template",
     "unknown_variables",

@@ -12,6 +12,13 @@ from urllib.parse import urlsplit
 
 Parse = Callable[[str], Any]
 
+HOST = r"(?:[\w.-]*|\[[\da-fA-F:.]+\])(?::\d*)?"
+PLACE = re.compile(rf"(//)?{HOST}(,{HOST})*(/(?!/)[^?]*)?(\?.*)?")
+"""What follows a scheme, without who logs in."""
+LOGIN = re.compile(r":.*@", re.DOTALL)
+"""Who logs in with a password."""
+SECRETS = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+
 
 def nearest(word: str, good: Iterable[str]) -> str:
     """The end of a message about an unknown word: what may have been meant, else what there is."""
@@ -67,7 +74,7 @@ def _each(parse: Parse, word: str) -> Any:
     try:
         return parse(word)
     except ValueError as error:
-        raise BadWord(bare(word), str(error)) from None
+        raise BadWord(redacted(word) if "//" in word else word, str(error)) from None
 
 
 def addresses(text: str) -> tuple[str, ...]:
@@ -76,9 +83,18 @@ def addresses(text: str) -> tuple[str, ...]:
     return tuple(_each(word, one) for one in found if one)
 
 
-def bare(url: str) -> str:
-    """A URL as it may be told to anybody: without name and password, and without its query."""
-    return re.sub(r"//.*@", "//", url, flags=re.DOTALL).partition("?")[0]
+def redacted(url: str) -> str:
+    """A sink's URL as it may be told to anybody: without who logs in, and with what.
+
+    Whatever looks like no host and path, may be a piece of a password with signs in it that belong escaped.
+    """
+    scheme, colon, rest = url.partition(":")
+    if not colon:
+        return url.rpartition("@")[2]
+    if rest.startswith("///") and not LOGIN.search(rest):
+        return SECRETS.sub(r"\1...", url)
+    place = "//" * rest.startswith("//") + rest.rpartition("@")[2].removeprefix("//")
+    return SECRETS.sub(r"\1...", f"{scheme}:{place if PLACE.fullmatch(place) else '//...'}")
 
 
 def number(kind: type[int | float], *, least: float, most: float = math.inf) -> Parse:

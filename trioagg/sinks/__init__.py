@@ -3,7 +3,8 @@
 A file in this folder is one kind of sink, named as the scheme of its URLs (``sqlite:///path``), and has one async
 context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its file and edits none. ``connect`` refuses
 what is wrong in the URL; a server that is not there is told by ``write``, so that a run begins without it. A sink that
-needs a library imports it at its top, and the extra of the same name brings it. Files that begin with ``_`` are shared.
+needs a library imports it at its top, and an extra brings it, named as the sink unless it says so itself. Files that
+begin with ``_`` are shared. A URL may hold a password: whoever shows one shows ``redacted(url)``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from trioagg.errors import SettingsError
 from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
+from trioagg.settings import redacted
 from trioagg.store import Counts
+
+__all__ = ["Database", "Sink", "connect", "names"]
 
 
 class Sink(Protocol):
@@ -33,19 +37,23 @@ class Sink(Protocol):
         """
         ...
 
-    async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
-        """The times of the nearest stored trades before and after some ids, nanoseconds UTC; None where there is none.
-
-        Raises:
-            SinkError, StoreError: it cannot be told now, or ever.
-        """
-        ...
-
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """Keep what is known of the instruments.
 
         Raises:
             SinkError, StoreError: nothing was written.
+        """
+        ...
+
+
+class Database(Sink, Protocol):
+    """The store that a run is about: what it lacks is asked for, so it must tell where in time that lies."""
+
+    async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
+        """The times of the nearest stored trades before and after some ids, nanoseconds UTC; None where there is none.
+
+        Raises:
+            SinkError, StoreError: it cannot be told now, or ever.
         """
         ...
 
@@ -63,7 +71,8 @@ def connect(url: str) -> AbstractAsyncContextManager[Sink]:
     """
     scheme = url.partition(":")[0]
     if scheme not in names():
-        raise SettingsError(f"--sink: no sink is named {scheme!r}; known: {', '.join(names())}")
+        strange = redacted(url).partition(":")[0]
+        raise SettingsError(f"--sink: no sink is named {strange!r}; known: {', '.join(names())}")
     try:
         module = importlib.import_module(f"{__name__}.{scheme}")
     except ModuleNotFoundError as error:

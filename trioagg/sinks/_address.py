@@ -13,11 +13,13 @@ import attrs
 from attrs import frozen
 
 from trioagg.errors import SettingsError
-from trioagg.settings import bare, nearest, number
+from trioagg.settings import nearest, number, redacted
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
 PORT = number(int, least=1, most=65535)
+ESCAPED = "with the signs @ / : , of a password as %40 %2F %3A %2C"
+"""The end of a message about a URL that cannot be read."""
 
 
 @frozen
@@ -115,4 +117,4 @@ def _host(place: str, url: str, example: str, port: int) -> str:
 
 
 def _bad(url: str, reason: str) -> SettingsError:
-    return SettingsError(f"--sink: bad value {bare(url)!r}: {reason}")
+    return SettingsError(f"--sink: bad value {redacted(url)!r}: {reason}")

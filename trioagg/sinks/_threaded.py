@@ -12,9 +12,8 @@ from typing import Protocol
 import trio
 from attrs import define
 
-from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
-from trioagg.model import Event, Instrument, Nanos
+from trioagg.model import Event, Instrument
 from trioagg.store import Counts
 
 
@@ -44,10 +43,6 @@ class Threaded:
     async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
         """See ``Sink.write``."""
         return await trio.to_thread.run_sync(self._driver.write, batch, limiter=self._limiter)
-
-    async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
-        """Nothing: the database alone is asked for what is around a hole."""
-        return None, None
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """See ``Sink.describe``."""

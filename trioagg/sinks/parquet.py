@@ -24,7 +24,7 @@ from attrs import frozen
 
 from trioagg.errors import SettingsError, SinkError, StoreError
 from trioagg.model import Event, Instrument
-from trioagg.settings import bare, number
+from trioagg.settings import number, redacted
 from trioagg.sinks._address import option, options
 from trioagg.sinks._journal import Journal
 from trioagg.sinks._partition import ENDING, Partition, read
@@ -143,7 +143,7 @@ def connect(url: str) -> AbstractAsyncContextManager[Threaded]:
     """
     path = url.removeprefix(PREFIX).partition("?")[0]
     if not url.startswith(PREFIX) or not path:
-        raise SettingsError(f"--sink: bad value {bare(url)!r}: must look like {PREFIX}path/to/folder")
+        raise SettingsError(f"--sink: bad value {redacted(url)!r}: must look like {PREFIX}path/to/folder")
     return threaded(partial(ParquetDriver, Path(path), options(Options, url)))
 
 

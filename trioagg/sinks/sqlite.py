@@ -13,6 +13,7 @@ from trioagg.errors import SettingsError
 from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
+from trioagg.settings import redacted
 from trioagg.store import Counts, Writer
 
 PREFIX = "sqlite:///"
@@ -35,7 +36,7 @@ class SqliteSink:
         return await trio.to_thread.run_sync(self._writer.write, batch, draft, limiter=self._limiter)
 
     async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
-        """See ``Sink.around``."""
+        """See ``Database.around``."""
         return await trio.to_thread.run_sync(self._writer.around, exchange, symbol, run, limiter=self._limiter)
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
@@ -53,7 +54,7 @@ async def connect(url: str) -> AsyncIterator[SqliteSink]:
     """
     path = url.removeprefix(PREFIX)
     if not url.startswith(PREFIX) or not path:
-        raise SettingsError(f"--sink: bad value {url!r}: must look like {PREFIX}path/to/file.db")
+        raise SettingsError(f"--sink: bad value {redacted(url)!r}: must look like {PREFIX}path/to/file.db")
     limiter = trio.CapacityLimiter(1)
     writer = await trio.to_thread.run_sync(Writer.open, Path(path), limiter=limiter)
     try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from trioagg.store.audit import Audit, Holdings, examine
 from trioagg.store.bars import Bar, Scale, Series, series
+from trioagg.store.batches import Counts
 from trioagg.store.candles import BARS, Candles, TradeBar
 from trioagg.store.kinds import COLUMNS, RECORDS
 from trioagg.store.opening import Database
@@ -33,7 +34,7 @@ from trioagg.store.read import (
 from trioagg.store.renewal import renewals
 from trioagg.store.seek import Row
 from trioagg.store.texts import Arrivals, Texts, Told, encodable, instrument
-from trioagg.store.write import Counts, Writer
+from trioagg.store.write import Writer
 
 __all__ = [
     "ALWAYS",

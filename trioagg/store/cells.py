@@ -9,6 +9,9 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any
 
+from attrs import frozen
+
+from trioagg.integrity.ledger import Entries
 from trioagg.model import (
     Book,
     Candle,
@@ -47,11 +50,48 @@ SIDES = attrgetter("bid", "bid_size", "ask", "ask_size")
 PRICES = attrgetter("bid", "bid_size", "ask", "ask_size", "last", "volume")
 """What a ticker tells."""
 
+CLOCK = attrgetter("exchange", "offset", "uncertainty", "lag", "received")
+"""What a check of a clock tells."""
+
 UNCOUNTED = (None, None, None, None)
 """The ends of a gap that is no stretch."""
 
 WORD = 2**63
 """Integers from minus this to just below it fit SQLite's."""
+
+
+@frozen
+class Beside:
+    """What stands beside the rows of events.
+
+    Attributes:
+        quarantined: rows of the table ``quarantined``.
+        forgotten: instrument, channel and origin of the rows of ``gap`` that go.
+        gaps: rows of ``gap`` that come instead.
+        begun: exchanges of which a connection was opened.
+        sessions: rows of ``session``.
+        clocks: rows of ``clock``.
+    """
+
+    quarantined: Sequence[Cells]
+    forgotten: Sequence[Cells]
+    gaps: Sequence[Cells]
+    begun: Sequence[str]
+    sessions: Sequence[Cells]
+    clocks: Sequence[Cells]
+
+
+def beside(bad: Sequence[Quarantined], entries: Entries, ids: Ids) -> Beside:
+    """Frames that nobody understood, and what the ledger is told, as rows."""
+    losses = [loss_row(loss, ids) for loss in entries.losses]
+    return Beside(
+        [quarantine_row(frame) for frame in bad],
+        [*(gap_key(gap, ids) for gap in entries.gaps), *(row[:3] for row in losses)],
+        [*(row for gap in entries.gaps for row in part_rows(gap, ids)), *losses],
+        sorted({session.exchange for session in entries.sessions if session.closed is None}),
+        [session_row(session) for session in entries.sessions],
+        [CLOCK(check) for check in entries.clocks],
+    )
 
 
 def gap_key(gap: Gap, ids: Ids) -> Cells:

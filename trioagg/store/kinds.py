@@ -54,7 +54,9 @@ class Kind:
         stored: the table's columns, in the order in which rows are made; ``ordinal``, where there is one, is last.
         rows: makes the rows of events, without the ordinal.
         lanes: how its newest rows are found.
-        renewal: what becomes of a row that is there already; empty where it stays.
+        key: the columns that tell one row from another.
+        judged: a row takes the place of the one that is there unless these columns of it are less; empty where the
+            first stays.
     """
 
     name: str
@@ -63,7 +65,8 @@ class Kind:
     stored: Sequence[str]
     rows: Callable[[Sequence[Any], Ids], list[Cells]]
     lanes: Sequence[Lane]
-    renewal: str = ""
+    key: Sequence[str]
+    judged: Sequence[str] = ()
 
     @property
     def arriving(self) -> bool:
@@ -77,8 +80,15 @@ class Kind:
 
     @property
     def renew(self) -> str:
-        """Adds a row, or does to the one that is there as ``renewal`` says."""
-        return f"{self._insert()} ON CONFLICT {self.renewal}"
+        """Adds a row, or puts it in the place of the one that is there, as ``judged`` says."""
+        return f"{self._insert()} {self.renewal}"
+
+    @property
+    def renewal(self) -> str:
+        """The clause of an insert that does so, where SQL knows ON CONFLICT."""
+        new = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in self.stored if name not in self.key)
+        theirs, ours = (", ".join(f"{row}.{quoted(name)}" for name in self.judged) for row in ("excluded", self.table))
+        return f"ON CONFLICT ({', '.join(map(quoted, self.key))}) DO UPDATE SET {new} WHERE ({theirs}) >= ({ours})"
 
     @property
     def arrived(self) -> str:
@@ -110,7 +120,8 @@ def _arriving(name: str, record: type[Any], table: str, cells: Callable[[Any], C
 
     names = _names(record)
     lane = Lane(names, table, part=("instrument",), order=("received", "ordinal"), moment="received")
-    return Kind(name, record, table, ("instrument", "received", *names[2:-1], "ordinal"), rows, (lane,))
+    stored = ("instrument", "received", *names[2:-1], "ordinal")
+    return Kind(name, record, table, stored, rows, (lane,), key=("instrument", "received", "ordinal"))
 
 
 def _trades() -> Kind:
@@ -118,20 +129,16 @@ def _trades() -> Kind:
     names = _names(Trade)
     by_id = Lane(names, "trade", ("instrument",), ("trade_id",), MOMENT, "trade_id < ''")
     by_time = Lane(names, "trade", ("instrument",), (MOMENT, "trade_id"), MOMENT, "typeof(trade_id) = 'text'")
-    return Kind("trades", Trade, "trade", ("instrument", *names[2:]), trade_rows, (by_id, by_time))
+    stored = ("instrument", *names[2:])
+    return Kind("trades", Trade, "trade", stored, trade_rows, (by_id, by_time), key=("instrument", "trade_id"))
 
 
 def _candles() -> Kind:
     """Keyed by their beginning; a newer state takes the place of an older one, unless that one was final."""
-    names = _names(Candle)
+    names, key = _names(Candle), ("instrument", "interval", "open_time")
     lane = Lane(names, "candle", ("instrument", "interval"), ("open_time", "received"), "open_time")
-    renewal = """
-        DO UPDATE SET
-            open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-            volume = excluded.volume, closed = excluded.closed, received = excluded.received
-        WHERE (excluded.closed, excluded.received) >= (candle.closed, candle.received)
-    """
-    return Kind("candles", Candle, "candle", ("instrument", *names[2:]), candle_rows, (lane,), renewal)
+    stored, judged = ("instrument", *names[2:]), ("closed", "received")
+    return Kind("candles", Candle, "candle", stored, candle_rows, (lane,), key=key, judged=judged)
 
 
 KINDS: Mapping[type, Kind] = {
