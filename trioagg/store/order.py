@@ -49,15 +49,19 @@ class Lane:
 
     @property
     def after(self) -> str:
-        """The rows of a part behind a position, oldest first: part values, position, limit."""
+        """The rows of a part behind a position, oldest first: part values, position as told, limit."""
         return f"{self._select()} AND {self._beyond('>')} ORDER BY {', '.join(self.order)} LIMIT ?"
 
     @property
     def before(self) -> str:
-        """The rows of a part before a position, newest first: part values, position, limit."""
+        """The rows of a part before a position, newest first: part values, position as told, limit."""
         # Of two ends SQLite seeks the first that is told, which must be the position.
         sign = "+" if self.where.startswith(self.order[0]) else ""
         return f"{self._select(sign)} AND {self._beyond('<')} ORDER BY {self._backwards()} LIMIT ?"
+
+    def told(self, position: Sequence[object]) -> Sequence[object]:
+        """A position as the statements take it, value for value."""
+        return (position[0], *position) if self.order[0] == MOMENT else position
 
     def start(self, first: float = BELOW) -> tuple[float, ...]:
         """The position before all rows whose order begins with this value or a greater one."""
@@ -90,16 +94,16 @@ class Lane:
         return f"CREATE TEMP TABLE {index} (time, {keys}, PRIMARY KEY (time, {keys})) WITHOUT ROWID"
 
     def indexed(self, index: str) -> str:
-        """Puts rows into that index: part values, the position before, the last position, first time, time behind."""
+        """Puts rows into that index: part values, position before and last one as told, first time, time behind."""
         return (
             f"INSERT INTO {index} SELECT {self.time}, {', '.join(self.order)} FROM {self.table}"
-            f" WHERE {self._terms('+')} AND {self._beyond('>')} AND {self._beyond('<=', 1)}"
+            f" WHERE {self._terms('+')} AND {self._beyond('>')} AND {self._beyond('<=')}"
             f" AND {self.time} >= ? AND {self.time} < ?"
         )
 
     @property
     def step(self) -> str:
-        """The position so many rows behind another: part values, position, how many less one."""
+        """The position so many rows behind another: part values, position as told, how many less one."""
         order = ", ".join(self.order)
         rest = f"{self._terms()} AND {self._beyond('>')} ORDER BY {order}"
         return f"SELECT {order} FROM {self.table} WHERE {rest} LIMIT 1 OFFSET ?"
@@ -113,13 +117,11 @@ class Lane:
     def _backwards(self) -> str:
         return ", ".join(f"{name} DESC" for name in self.order)
 
-    def _beyond(self, sign: str, at: int = 0) -> str:
-        """Compares with a position, the first or the second (``at``) that is told after the part's values."""
-        first = len(self.part) + at * len(self.order) + 1
-        places = [f"?{first + n}" for n in range(len(self.order))]
-        whole = f"({', '.join(self.order)}) {sign} ({', '.join(places)})"
+    def _beyond(self, sign: str) -> str:
+        """Compares with a position, told as ``told`` says it."""
+        whole = f"({', '.join(self.order)}) {sign} ({', '.join('?' * len(self.order))})"
         # SQLite seeks by no pair with an expression in it, but by the expression alone.
-        return f"{MOMENT} {sign[0]}= {places[0]} AND {whole}" if self.order[0] == MOMENT else whole
+        return f"{MOMENT} {sign[0]}= ? AND {whole}" if self.order[0] == MOMENT else whole
 
     def _terms(self, sign: str = "") -> str:
         """Whose rows; under a plus SQLite does not take the condition for the end of what it seeks."""

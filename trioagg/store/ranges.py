@@ -81,7 +81,7 @@ def _fill(db: Database, lane: Lane, part: Part, into: tuple[str, Span]) -> None:
     position: Sequence[object] = lane.start()
     while position != lane.end:
         last = stepped(db, lane, part, position)
-        query(db, lane.indexed(index), *part.key, *position, *last, *span)
+        query(db, lane.indexed(index), *part.key, *lane.told(position), *lane.told(last), *span)
         position = last
 
 

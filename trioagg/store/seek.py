@@ -62,27 +62,27 @@ def since(db: Database, lane: Lane, part: Part, mark: Mark) -> list[Found]:
 
 def after(db: Database, lane: Lane, part: Part, position: Sequence[object]) -> list[Found]:
     """The rows of a part behind a position, oldest first."""
-    return _found(lane, part, query(db, lane.after, *part.key, *position, AT_ONCE))
+    return _found(lane, part, query(db, lane.after, *part.key, *lane.told(position), AT_ONCE))
 
 
 def before(db: Database, lane: Lane, part: Part, position: Sequence[object]) -> list[Found]:
     """The rows of a part before a position, newest first."""
-    return _found(lane, part, query(db, lane.before, *part.key, *position, AT_ONCE))
+    return _found(lane, part, query(db, lane.before, *part.key, *lane.told(position), AT_ONCE))
 
 
 def following(db: Database, lane: Lane, part: Part, position: Sequence[object]) -> Found | None:
     """The first row of a part behind a position."""
-    return next(iter(_found(lane, part, query(db, lane.after, *part.key, *position, 1))), None)
+    return next(iter(_found(lane, part, query(db, lane.after, *part.key, *lane.told(position), 1))), None)
 
 
 def preceding(db: Database, lane: Lane, part: Part, position: Sequence[object]) -> Found | None:
     """The last row of a part before a position."""
-    return next(iter(_found(lane, part, query(db, lane.before, *part.key, *position, 1))), None)
+    return next(iter(_found(lane, part, query(db, lane.before, *part.key, *lane.told(position), 1))), None)
 
 
 def stepped(db: Database, lane: Lane, part: Part, position: Sequence[object]) -> Sequence[object]:
     """Where the last row lies that one step behind a position takes; the end, where that takes all."""
-    return next(iter(query(db, lane.step, *part.key, *position, AT_ONCE - 1)), lane.end)
+    return next(iter(query(db, lane.step, *part.key, *lane.told(position), AT_ONCE - 1)), lane.end)
 
 
 def _found(lane: Lane, part: Part, answers: Iterable[tuple[Any, ...]]) -> list[Found]:
