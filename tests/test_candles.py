@@ -361,7 +361,8 @@ async def test_the_candles_of_a_run_with_a_cut_are_the_far_end_s() -> None:
     length = SECOND // 4
     with database(PATH) as db:
         rows = [*Candles(db, "quarters", length, ["binance"]).within((), (), ALWAYS)]
-    assert [row["status"] for row in (rows[0], rows[-1])] == ["partial", "partial"]
+    assert rows[0]["status"] in {"partial", "unproven"}, "the connection may be there in time; no trade before tells"
+    assert rows[-1]["status"] == "partial"
     assert {row["status"] for row in rows[1:-1]} == {"complete", "backfilled"}
     for row in rows[1:-1]:
         source = market.span("BTC/USDT", row["open_time"], row["open_time"] + length)
