@@ -354,7 +354,7 @@ CASES = {
     "5xx": Case(["cut,at=2", "5xx,at=1.9,for=4"], causes=TORN),
     "never-ack": Case(["never-ack"], exchange="coinbase"),
     "ack-and-silence": Case(["ack-and-silence,at=2,for=1"], causes=TORN | SKIPPED, run=BRIEF, exchange="coinbase"),
-    "duplicate": Case(["repeat,share=0.3"]),
+    "duplicate": Case(["repeat,share=0.3,for=3"]),
     "reorder": Case(["reorder,share=0.2,for=3"], causes=SKIPPED),
     "skip": Case(["skip,share=0.1,for=3"], causes=SKIPPED),
     "garble": Case(["garble,share=0.1,for=3"], causes=SKIPPED),

@@ -57,20 +57,21 @@ async def test_a_run_stores_what_it_received(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "duration"),
     [
-        "cut,every=0.3",
-        "cut,every=0.3,how=reset",
-        "cut,every=0.3,how=close",
-        "refuse,at=0.4,for=0.3",
+        ("cut,every=0.3", 1.5),
+        ("cut,every=0.3,how=reset", 1.5),
+        ("cut,every=0.3,how=close", 1.5),
+        ("stall,at=0.4,for=9", 4.5),  # longer than the question to REST, if pauses before call for one
+        ("refuse,at=0.4,for=0.3", 1.5),
     ],
 )
-async def test_a_lost_link_is_made_again(tmp_path: Path, fault: str) -> None:
+async def test_a_lost_link_is_made_again(tmp_path: Path, fault: str, duration: float) -> None:
     """Data goes on after the link broke, and the account stays exact."""
     file = tmp_path / "a.db"
-    faults = [fault] if "cut" in fault else [fault, "cut,at=0.4"]
+    faults = [fault] if "cut" in fault or "stall" in fault else [fault, "cut,at=0.4"]
     async with far_end(faults=faults) as urls:
-        outcome = await run(Job(settings_for(urls, file, stall_timeout=0.25), duration=1.5))
+        outcome = await run(Job(settings_for(urls, file, stall_timeout=0.25), duration=duration))
         assert urls.statistics.connections >= 2
 
     assert balanced(outcome)

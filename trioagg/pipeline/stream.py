@@ -108,8 +108,9 @@ class Stream:
         """Which markets' trades nobody brings now that a connection has ended: none if it was handed over."""
         symbols = self.feed.symbols(Channel.TRADES)
         torn = tuple(symbol for symbol in symbols if not leg.lead.brings((symbol, Trade)))
-        handed_over = leg.scope.cancel_called or not torn
-        return [] if handed_over else [Broken(self.adapter.name, torn, "disconnected", self.stamps.take())]
+        if leg.scope.cancel_called or not torn:
+            return []
+        return [Broken(self.adapter.name, torn, "disconnected", self.stamps.take())]
 
     async def _address(self, adapter: Exchange, leg: Leg) -> str:
         todo = deque(adapter.begin())
