@@ -89,7 +89,7 @@ async def test_an_announced_end_leaves_no_gap(
 async def test_by_id_the_old_one_must_have_caught_up(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An old connection that lags by 20 s brings, seen each second, the trade before its successor's first before it ends."""
+    """An old connection that lags by 20 s ends once it brought the trade before its successor's first."""
     lines = [Line(together(MARKET, [(0.2, SHUTDOWN)]), lag=20), Line(MARKET)]
     came = await carried(lines, monkeypatch, seconds=100, subscriptions=[TRADES])
 
