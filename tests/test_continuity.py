@@ -64,6 +64,26 @@ def test_a_gap_filled_in_pieces_ends_as_one_filled_row() -> None:
     assert market.open == []
 
 
+def test_a_gap_says_by_what_each_part_was_filled() -> None:
+    """Late by a connection, or told by REST, also where both come in one batch; by the same twice is one part."""
+    market = fresh()
+    market.see([1, 10], 1, "x")
+
+    market.see([3, 5, 4, 7], 2, "x", asked={4, 5})
+    (gap,) = market.see([6, 8], 3, "x", asked={6})
+    assert [(part.first, part.last, part.filled_by) for part in gap.parts] == [
+        (2, 2, None),
+        (3, 3, "stream"),
+        (4, 6, "rest"),
+        (7, 8, "stream"),
+        (9, 9, None),
+    ]
+    (gap,) = market.forgo((2, 2), 4)
+    assert gap.parts[0].filled_by is None
+    (gap,) = market.see([2], 5, "x", road="replay")
+    assert gap.parts[0].filled_by == "replay"
+
+
 def test_what_is_filled_already_changes_no_gap() -> None:
     """An exchange that replays its last trades after a reconnect leaves the ledger as it is."""
     market = fresh()

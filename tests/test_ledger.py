@@ -11,7 +11,7 @@ from far_end import ask
 
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
-from trioagg.model import Event, Note, Record, Session, Trade
+from trioagg.model import Consulted, Event, Note, Record, Session, Trade
 from trioagg.sinks import sqlite
 from trioagg.sinks.sqlite import url_of
 
@@ -24,6 +24,11 @@ GAPS = (
 def trades(*ids: int, exchange: str = "binance", symbol: str = "BTC/USDT") -> list[Event]:
     """Trades of one market; the id is the time as well."""
     return [Trade(exchange, symbol, number, ONE, ONE, "buy", number, number) for number in ids]
+
+
+def at(received: int, *ids: int, symbol: str = "BTC/USDT") -> list[Event]:
+    """Trades that arrived at a time."""
+    return [Trade("binance", symbol, number, ONE, ONE, "buy", number, received) for number in ids]
 
 
 async def store(file: Path, *batches: Sequence[Record]) -> None:
@@ -49,6 +54,30 @@ async def test_a_hole_is_a_row_until_it_is_filled(tmp_path: Path) -> None:
         ("8", "8", 1, "not received", "filled", 10),
         ("9", "9", 1, "not received", "open", None),
     ]
+
+
+FILLED = "SELECT first_missing, last_missing, status, filled_by FROM gaps ORDER BY CAST(first_missing AS INT)"
+
+
+async def test_what_filled_a_hole_is_told(tmp_path: Path) -> None:
+    """A connection or REST, in whatever batches its answer comes, of each market by itself; a later run knows it."""
+    file = tmp_path / "a.db"
+    told = [Consulted("binance", 99), *at(99, 3), *at(99, 9, symbol="ETH/USDT"), *at(98, 5)]
+
+    await store(file, [*trades(1, 10), *trades(1, 10, symbol="ETH/USDT")], told, [*at(99, 6), *at(100, 7)])
+    await store(file, trades(2))
+
+    named = f"{FILLED.replace('FROM gaps', 'FROM gaps WHERE symbol = {}')}"
+    assert ask(file, named.format("'BTC/USDT'")) == [
+        ("2", "2", "filled", "stream"),
+        ("3", "3", "filled", "rest"),
+        ("4", "4", "open", None),
+        ("5", "5", "filled", "stream"),
+        ("6", "6", "filled", "rest"),
+        ("7", "7", "filled", "stream"),
+        ("8", "9", "open", None),
+    ]
+    assert ask(file, named.format("'ETH/USDT'")) == [("2", "8", "open", None), ("9", "9", "filled", "rest")]
 
 
 async def test_what_passed_between_two_sessions_is_missing(tmp_path: Path) -> None:

@@ -183,8 +183,8 @@ async def test_what_rest_tells_ends_no_stretch(tmp_path: Path) -> None:
     assert ask(file, ENDS) == [(10, 20, "a", "d", "open"), (20, 30, "d", "f", "open")]
 
 
-@pytest.mark.parametrize(("kind", "status"), [(Bridged, "filled"), (Forgone, "unfillable")])
-async def test_a_later_run_closes_what_an_earlier_left(tmp_path: Path, kind: Any, status: str) -> None:
+@pytest.mark.parametrize(("kind", "status", "by"), [(Bridged, "filled", "rest"), (Forgone, "unfillable", None)])
+async def test_a_later_run_closes_what_an_earlier_left(tmp_path: Path, kind: Any, status: str, by: str | None) -> None:
     """Ids that are numbers or texts alike; closed is closed."""
     file = tmp_path / "a.db"
 
@@ -193,6 +193,7 @@ async def test_a_later_run_closes_what_an_earlier_left(tmp_path: Path, kind: Any
     await store(file, [UP, kind("bybit", "BTC/USDT", 10, 20, 99), trade(3, 30)])
 
     assert [row[4:] for row in ask(file, GAPS)] == [(status, 77), ("open", None)]
+    assert ask(file, "SELECT filled_by FROM gaps ORDER BY detected") == [(by,), (None,)]
     assert ask(file, ENDS)[1] == (20, 30, "2", "3", "open")
 
 

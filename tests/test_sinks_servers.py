@@ -322,6 +322,19 @@ async def test_a_store_of_another_program_is_left_alone(fresh: Server) -> None:
         fresh.ask("SELECT * FROM instrument")
 
 
+async def test_an_older_schema_is_brought_up_to_date(fresh: Server, tmp_path: Path) -> None:
+    """Its rows stay, and gaps that are filled from then on say by what."""
+    file = tmp_path / "a.db"
+    for url in (fresh.url(), f"sqlite:///{file}"):
+        await store(url, [*trades(1), *trades(4)])
+    fresh.ask("DROP VIEW gaps", "ALTER TABLE gap DROP COLUMN filled_by", "UPDATE trioagg SET version = 1")
+    for url in (fresh.url(), f"sqlite:///{file}"):
+        await store(url, trades(2))
+        await store(url, trades(3))
+    assert fresh.ask("SELECT missing, filled_by FROM gaps") == [(2, "stream")]
+    same(fresh, file)
+
+
 async def test_a_newer_schema_is_refused(fresh: Server) -> None:
     """And says that it is newer."""
     await store(fresh.url(), trades(1))

@@ -364,8 +364,8 @@ def test_the_ledger(writer: Writer, path: Path) -> None:
             db.execute(f"{entry} (1, 'trades', 5, 5, 9, 5, 'reconnect', 'lost', 1)")
     with database(path) as db:
         assert [list(row.values()) for row in gaps(db)] == [
-            ["binance", "BTC/USDT", "trades", "5", "9", 5, "reconnect", "open", 1, None],
-            ["binance", "BTC/USDT", "trades", "a", None, None, "x", "filled", 2, None],
+            ["binance", "BTC/USDT", "trades", "5", "9", 5, "reconnect", "open", 1, None, None],
+            ["binance", "BTC/USDT", "trades", "a", None, None, "x", "filled", 2, None, None],
         ]
         assert open_gaps(db) == 1
 

@@ -7,11 +7,12 @@ Ids that come late, twice or out of order are no gaps once they are there; ids b
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby
 
 from attrs import define, evolve, field
 
-from trioagg.model import Gap, GapStatus, Nanos, Part
+from trioagg.model import Gap, GapStatus, Nanos, Part, Road
 
 OPEN: tuple[GapStatus, ...] = ("open",)
 LACKING: tuple[GapStatus, ...] = ("open", "unfillable")
@@ -48,13 +49,17 @@ class Continuity:
     highest: int | None = None
     open: list[Gap] = field(factory=list)
 
-    def see(self, ids: Sequence[int], at: Nanos, cause: str) -> list[Gap]:
+    def see(
+        self, ids: Sequence[int], at: Nanos, cause: str, *, road: Road = "stream", asked: Collection[int] = ()
+    ) -> list[Gap]:
         """Take ids that are stored now.
 
         Args:
             ids: in any order, repetitions allowed.
             at: when, nanoseconds UTC.
             cause: why ids are missing, if some turn out to be.
+            road: how they came.
+            asked: those of them that REST told instead.
 
         Returns:
             The gaps that are new or changed, whole: each replaces what was known of it.
@@ -64,8 +69,9 @@ class Continuity:
             return []
         changed: dict[int, Gap] = {}
         for run in runs(ids):
-            for gap in self._take(run, at, cause):
-                changed[gap.first] = gap
+            for part in _roads(run, at, road, asked) if self._touched(run) else ():
+                changed |= {gap.first: self._mark(gap, part) for gap in self._touched((part.first, part.last))}
+            changed |= {gap.first: gap for gap in self._widen(run, at, cause)}
         self.open = [gap for gap in self.open if gap.lacking]
         return list(changed.values())
 
@@ -76,20 +82,21 @@ class Continuity:
             The gaps that are changed, whole.
         """
         touched = [gap for gap in self.open if any(_overlaps(part, run, OPEN) for part in gap.parts)]
-        return [self._mark(gap, run, at, "unfillable") for gap in touched]
+        return [self._mark(gap, Part(*run, "unfillable", at)) for gap in touched]
 
-    def _take(self, run: Run, at: Nanos, cause: str) -> list[Gap]:
+    def _widen(self, run: Run, at: Nanos, cause: str) -> list[Gap]:
+        """Take a run into the range; what that leaves between them is missing."""
         first, last = run
         if self.lowest is None or self.highest is None:
             self.lowest, self.highest = run
             return []
-        changed = [self._mark(gap, run, at, "filled") for gap in self._touched(run)]
+        begun = []
         if first > self.highest + 1:
-            changed.append(self._begin(self.highest + 1, first - 1, at, cause))
+            begun.append(self._begin(self.highest + 1, first - 1, at, cause))
         if last < self.lowest - 1:
-            changed.append(self._begin(last + 1, self.lowest - 1, at, cause))
+            begun.append(self._begin(last + 1, self.lowest - 1, at, cause))
         self.lowest, self.highest = min(self.lowest, first), max(self.highest, last)
-        return changed
+        return begun
 
     def _touched(self, run: Run) -> list[Gap]:
         near = (gap for gap in self.open if gap.first <= run[1] and run[0] <= gap.last)
@@ -101,8 +108,9 @@ class Continuity:
         self.open.insert(bisect_left([other.first for other in self.open], first), gap)
         return gap
 
-    def _mark(self, gap: Gap, run: Run, at: Nanos, status: GapStatus) -> Gap:
-        pieces = [piece for part in gap.parts for piece in _cut(part, run, max(at, gap.detected), status)]
+    def _mark(self, gap: Gap, fate: Part) -> Gap:
+        fate = evolve(fate, closed=max(fate.closed or 0, gap.detected))
+        pieces = [piece for part in gap.parts for piece in _cut(part, fate)]
         marked = evolve(gap, parts=tuple(_joined(pieces)))
         self.open[self.open.index(gap)] = marked
         return marked
@@ -113,12 +121,19 @@ def _overlaps(part: Part, run: Run, statuses: Collection[GapStatus]) -> bool:
     return part.status in statuses and part.first <= run[1] and run[0] <= part.last
 
 
-def _cut(part: Part, run: Run, at: Nanos, status: GapStatus) -> list[Part]:
-    """A part as what is left of it and what the run marks: what came fills, what is given up was open."""
-    if not _overlaps(part, run, LACKING if status == "filled" else OPEN):
+def _roads(run: Run, at: Nanos, road: Road, asked: Collection[int]) -> Iterator[Part]:
+    """A run as the parts that it fills, each by what."""
+    for told, ids in groupby(range(run[0], run[1] + 1), asked.__contains__):
+        (first, last), *_ = runs(ids)
+        yield Part(first, last, "filled", at, "rest" if told else road)
+
+
+def _cut(part: Part, fate: Part) -> list[Part]:
+    """A part as what is left of it and what its fate marks: what came fills, what is given up was open."""
+    if not _overlaps(part, (fate.first, fate.last), LACKING if fate.status == "filled" else OPEN):
         return [part]
-    first, last = max(part.first, run[0]), min(part.last, run[1])
-    pieces = [Part(first, last, status, at)]
+    first, last = max(part.first, fate.first), min(part.last, fate.last)
+    pieces = [evolve(fate, first=first, last=last)]
     if part.first < first:
         pieces.insert(0, evolve(part, last=first - 1))
     if last < part.last:
@@ -127,12 +142,12 @@ def _cut(part: Part, run: Run, at: Nanos, status: GapStatus) -> list[Part]:
 
 
 def _joined(parts: list[Part]) -> list[Part]:
-    """Closed parts of one status that touch are one, closed when the later of them was."""
+    """Closed parts of one fate that touch are one, closed when the later of them was."""
     joined = parts[:1]
     for part in parts[1:]:
-        if part.status == joined[-1].status != "open":
-            closed = max(part.closed or 0, joined[-1].closed or 0)
-            joined[-1] = Part(joined[-1].first, part.last, part.status, closed)
+        before = joined[-1]
+        if part.status != "open" and (part.status, part.filled_by) == (before.status, before.filled_by):
+            joined[-1] = evolve(before, last=part.last, closed=max(part.closed or 0, before.closed or 0))
         else:
             joined.append(part)
     return joined

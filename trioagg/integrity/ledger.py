@@ -9,8 +9,9 @@ transaction.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from string import ascii_lowercase
 from typing import TypeVar, cast
 
@@ -32,6 +33,7 @@ from trioagg.model import (
     Nanos,
     Note,
     Record,
+    Road,
     Session,
     Trade,
 )
@@ -115,12 +117,14 @@ class Ledger:
         counts: tells whether an exchange counts its trades up by one.
         cause: why a trade may be missing of a market that was there before in this run.
         first_cause: the same between what is stored from earlier and what comes first.
+        road: how trades come that REST was not asked for.
         memory: what is known by now.
     """
 
     counts: Callable[[str], bool]
     cause: str
     first_cause: str
+    road: Road = "stream"
     memory: Memory = field(factory=Memory, init=False)
 
     def draft(self, batch: Sequence[Record]) -> Draft:
@@ -165,8 +169,9 @@ class Draft:
                 book.meet(piece)
                 continue
             numbered, others = self._sorted(piece)
+            asked = self._asked(piece) if any(book.counted(market).open for market in numbered) else {}
             for market, ids in numbered.items():
-                book.tell(book.see(market, ids, self._latest))
+                book.tell(book.see(market, ids, self._latest, asked=asked.get(market, ())))
             for record in others:
                 book.take(record)
         self.memory, self.told = book.memory, list(book.told.values())
@@ -180,6 +185,16 @@ class Draft:
     def _latest(self) -> Nanos:
         """When the last of the batch arrived."""
         return max(record.received for record in self.batch if type(record) is Trade)
+
+    def _asked(self, piece: Sequence[Record]) -> Mapping[Market, set[int]]:
+        """The ids that REST told."""
+        answers = {(note.exchange, note.received) for note in self._of(Consulted)}
+        answers |= self.ledger.memory.consulted.items()
+        told: defaultdict[Market, set[int]] = defaultdict(set)
+        for record in piece if answers else ():
+            if type(record) is Trade and (record.exchange, record.received) in answers:
+                told[record.exchange, record.symbol].add(cast(int, record.trade_id))
+        return told
 
     def _of(self, kind: type[N]) -> list[N]:
         return [cast(N, record) for record in self.batch if type(record) is kind] if kind in self._kinds else []
@@ -252,17 +267,18 @@ class _Book:
                 if market[0] == session.exchange:
                     self.pending.setdefault(market, DISCONNECTED)
 
-    def see(self, market: Market, ids: Sequence[int], at: Nanos) -> list[Gap]:
+    def see(self, market: Market, ids: Sequence[int], at: Nanos, *, asked: Collection[int]) -> list[Gap]:
         """Take ids in the order in which they came; up to the first new one the pending cause holds."""
         now = self.counted(market)
+        see = partial(now.see, road=self.ledger.road, asked=asked)
         if market not in self.pending:
-            return now.see(ids, at, self.ledger.cause)
+            return see(ids, at, self.ledger.cause)
         new = next((place for place, number in enumerate(ids, 1) if now.highest is None or number > now.highest), 0)
         before = ids[: new or len(ids)]
-        gaps = now.see(before, at, self.pending[market])
+        gaps = see(before, at, self.pending[market])
         if new:
             del self.pending[market]
-        return gaps + now.see(ids[len(before) :], at, self.ledger.cause)
+        return gaps + see(ids[len(before) :], at, self.ledger.cause)
 
     def tell(self, gaps: Sequence[Gap]) -> None:
         """Remember what was opened or changed."""

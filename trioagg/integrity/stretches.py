@@ -9,7 +9,7 @@ from __future__ import annotations
 from attrs import define, evolve, field
 
 from trioagg.integrity.continuity import Run
-from trioagg.model import Gap, GapStatus, Nanos, Part, Trade, TradeId
+from trioagg.model import Gap, Nanos, Part, Trade, TradeId
 
 Newest = tuple[Nanos, TradeId]
 """The time of a trade, by our clock where the exchange tells none, and its id."""
@@ -59,7 +59,7 @@ class Stretches:
         Returns:
             The gaps that are changed, whole.
         """
-        return self._close(run, at, "filled")
+        return self._close(Part(*run, "filled", at, "rest"))
 
     def forgo(self, run: Run, at: Nanos) -> list[Gap]:
         """Give up what lies in a stretch that REST does not tell any more.
@@ -67,7 +67,7 @@ class Stretches:
         Returns:
             The gaps that are changed, whole.
         """
-        return self._close(run, at, "unfillable")
+        return self._close(Part(*run, "unfillable", at))
 
     def _begin(self, before: Newest, after: Newest, detected: Nanos) -> Gap:
         run = before[0], after[0]
@@ -78,7 +78,12 @@ class Stretches:
         self.newest, self.broken = after, ""
         return gap
 
-    def _close(self, run: Run, at: Nanos, status: GapStatus) -> list[Gap]:
-        found = [gap for gap in self.open if run[0] <= gap.first and gap.last <= run[1]]
+    def _close(self, fate: Part) -> list[Gap]:
+        found = [gap for gap in self.open if fate.first <= gap.first and gap.last <= fate.last]
         self.open = [gap for gap in self.open if gap not in found]
-        return [evolve(gap, parts=(Part(gap.first, gap.last, status, max(at, gap.detected)),)) for gap in found]
+        return [evolve(gap, parts=(_of(gap, fate),)) for gap in found]
+
+
+def _of(gap: Gap, fate: Part) -> Part:
+    """All of a gap, with a fate."""
+    return evolve(fate, first=gap.first, last=gap.last, closed=max(fate.closed or 0, gap.detected))

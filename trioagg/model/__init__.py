@@ -20,6 +20,7 @@ from trioagg.model.entries import (
     Note,
     Part,
     Record,
+    Road,
     Session,
 )
 from trioagg.model.events import (
@@ -73,6 +74,7 @@ __all__ = [
     "Quarantined",
     "Quote",
     "Record",
+    "Road",
     "Session",
     "Side",
     "Ticker",

@@ -11,6 +11,9 @@ from trioagg.model.events import Event, Nanos
 GapStatus = Literal["open", "filled", "unfillable"]
 """``open``: may still be filled; ``unfillable``: the exchange no longer has it."""
 
+Road = Literal["stream", "rest", "replay"]
+"""How an event reached the store: a connection brought it, REST told it when asked, or it was in a capture."""
+
 
 @frozen
 class Part:
@@ -19,12 +22,14 @@ class Part:
     Attributes:
         first, last: inclusive.
         closed: when it was filled or given up, nanoseconds UTC; None while open.
+        filled_by: by what; None unless filled.
     """
 
     first: int
     last: int
     status: GapStatus
     closed: Nanos | None
+    filled_by: Road | None = None
 
 
 @frozen

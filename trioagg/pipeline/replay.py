@@ -29,7 +29,7 @@ from trioagg.transport.frames import Frames
 
 log = structlog.get_logger(__name__)
 
-CAUSES = Causes(before="not recorded", within="not recorded")
+CAUSES = Causes(before="not recorded", within="not recorded", road="replay")
 LINES = 2000
 """Lines read at a time."""
 

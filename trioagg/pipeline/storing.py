@@ -16,7 +16,7 @@ from trioagg import sinks
 from trioagg.errors import SettingsError, SinkError, StoreError
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
-from trioagg.model import Book, Instrument, Quote, Record, Ticker
+from trioagg.model import Book, Instrument, Quote, Record, Road, Ticker
 from trioagg.pipeline.flow import Conflation, Inlet, Outlet, flow
 from trioagg.pipeline.holes import Holes
 from trioagg.pipeline.intake import Intake
@@ -60,10 +60,12 @@ class Causes:
     Attributes:
         before: between what was stored earlier and the first of this session.
         within: within this session.
+        road: how trades come in this session.
     """
 
     before: str
     within: str
+    road: Road = "stream"
 
 
 @frozen
@@ -189,7 +191,7 @@ def _settled(outcome: Outcome, writers: Iterable[Writer]) -> Iterator[None]:
 
 
 def _ledger(causes: Causes) -> Ledger:
-    return Ledger(counts, cause=causes.within, first_cause=causes.before)
+    return Ledger(counts, cause=causes.within, first_cause=causes.before, road=causes.road)
 
 
 def _flow(name: str, buffers: Buffers, newest: frozenset[type], tally: Tally) -> tuple[Inlet[Record], Outlet[Record]]:

@@ -8,7 +8,7 @@ here alone, and a check would cost as much as the row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -18,8 +18,8 @@ from attrs import frozen
 from trioagg.model import Trade
 from trioagg.store.kinds import COLUMNS, KINDS, LANES, Kind
 
-VERSION = 1
-"""Of these tables, as a store says that holds them."""
+VERSION = 2
+"""Of these tables, as a store says that holds them; a column that a later one adds is optional."""
 
 Type = Literal["name", "text", "decimal", "integer", "truth", "bytes", "digest"]
 """What a column holds: ``name`` is a text that may be part of a key."""
@@ -84,7 +84,7 @@ GAP = _table(
     "gap",
     "instrument integer, channel name, origin integer, first_missing integer?, last_missing integer?,"
     " missing integer?, cause text, status name, detected integer, closed integer?,"
-    " since integer?, until integer?, before name?, after name?",
+    " since integer?, until integer?, before name?, after name?, filled_by name?",
     numbered=True,
     indexes=[("instrument", "channel", "origin")],
 )
@@ -165,8 +165,27 @@ class Dialect:
             for columns in table.indexes:
                 name = f"{table.name}_by_{'_'.join(columns)}"
                 yield f"CREATE INDEX {name} ON {table.name} ({listed(columns)})"
-        for name, kind in VIEWS.items():
-            yield f"CREATE VIEW {name} AS {self._query(kind)}"
+        yield from self._shown(VIEWS)
+        yield f"INSERT INTO trioagg VALUES ({VERSION}, 0)"
+
+    def upgrade(self, columns: Collection[tuple[str, str]]) -> Iterator[str]:
+        """Adds the columns that an older store's tables lack, and makes the views over these tables anew.
+
+        Args:
+            columns: those that are there, as (table, column).
+        """
+        lacking = [
+            (table, name) for table in TABLES.values() for name in table.columns if (table.name, name) not in columns
+        ]
+        views = {name: kind for name, kind in VIEWS.items() if any(_table_of(kind) is table for table, _ in lacking)}
+        yield from (f"DROP VIEW IF EXISTS {name}" for name in views)
+        for table, name in lacking:
+            yield f'ALTER TABLE {table.name} ADD COLUMN "{name}" {self.types[table.columns[name].type]}'
+        yield from self._shown(views)
+        yield f"UPDATE trioagg SET version = {VERSION}"
+
+    def _shown(self, views: Mapping[str, str]) -> Iterator[str]:
+        yield from (f"CREATE VIEW {name} AS {self._query(kind)}" for name, kind in views.items())
 
     def _made(self, table: Table) -> str:
         lines = [f"id {self.id}"] if table.numbered else []
@@ -177,7 +196,7 @@ class Dialect:
         return f"CREATE TABLE {table.name} ({', '.join(lines)}){self.behind}"
 
     def _query(self, kind: str) -> str:
-        table = TABLES[LANES[kind][0].table]
+        table = _table_of(kind)
         shown: dict[str, str] = {}
         besides: dict[str, str] = {}
         for name in COLUMNS[kind]:
@@ -194,6 +213,10 @@ class Dialect:
         columns = ", ".join(f'{told} AS "{name}"' for name, told in (shown | besides).items())
         join = f" JOIN instrument ON {table.name}.instrument = instrument.id" if "instrument" in table.columns else ""
         return f"SELECT {columns} FROM {table.name}{join}"
+
+
+def _table_of(kind: str) -> Table:
+    return TABLES[LANES[kind][0].table]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -44,6 +44,7 @@ CLOSING = 2.0
 """Seconds that a connection may take to be closed, what is being written included."""
 
 OWN_TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = {schema}"
+OWN_COLUMNS = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = {schema}"
 FIND_INSTRUMENT = "SELECT id FROM instrument WHERE exchange = %s AND symbol = %s"
 EDGES = "SELECT min(number), max(number) FROM trade WHERE instrument = %s"
 NEWEST_NUMBERED = """
@@ -59,7 +60,7 @@ NEWEST = (NEWEST_NUMBERED, NEWEST_NAMED.format("NOT"), NEWEST_NAMED.format(""))
 """Each goes along an index, which one query for all would not."""
 OPEN_GAPS = """
 SELECT channel, origin, coalesce(first_missing, since), coalesce(last_missing, until),
-    cause, status, detected, closed, "before", "after"
+    cause, status, detected, closed, filled_by, "before", "after"
 FROM gap AS part
 WHERE instrument = %s AND channel = 'trades' AND coalesce(first_missing, since) IS NOT NULL AND EXISTS (
     SELECT 1 FROM gap WHERE gap.instrument = part.instrument AND gap.channel = part.channel
@@ -94,7 +95,7 @@ class Link(Protocol):
         ...
 
     def make(self) -> None:
-        """Make the tables; alone, where two do it at a time."""
+        """Make the tables, or bring older ones up to date; alone, where two do it at a time."""
         ...
 
     def lock(self) -> int:
@@ -275,7 +276,7 @@ class Store:
         return self._open
 
     def _prepare(self, link: Link) -> None:
-        """Make the tables where there are none.
+        """Make the tables where there are none, and bring older ones up to date.
 
         Raises:
             StoreError: tables of another program are in their place, or those of a newer trioagg.
@@ -306,6 +307,13 @@ class Store:
         except BaseException:
             self.close()
             raise
+
+
+def upgrade(link: Link) -> Sequence[str]:
+    """What brings the tables of an older trioagg up to date; nothing where they are."""
+    ((version,),) = link.ask("SELECT version FROM trioagg")
+    columns = link.ask(OWN_COLUMNS.format(schema=link.dialect.schema))
+    return list(link.dialect.upgrade({(table, name) for table, name in columns})) if version < VERSION else ()
 
 
 def _numbered(row: Cells) -> Cells:

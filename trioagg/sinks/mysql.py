@@ -19,8 +19,8 @@ from attrs import define, field
 from trioagg.errors import SettingsError, StoreError
 from trioagg.settings import redacted
 from trioagg.sinks._address import ESCAPED
-from trioagg.sinks._schema import TABLES, VERSION, VIEWS, Dialect, Table, insert, listed
-from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
+from trioagg.sinks._schema import TABLES, VIEWS, Dialect, Table, insert, listed
+from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving, upgrade
 from trioagg.store.cells import Cells
 
 SILENT = 60
@@ -95,9 +95,9 @@ class MysqlLink:
         if self.ask("SELECT GET_LOCK(%s, %s)", (MAKING, LOCKED)) != [(1,)]:
             raise pymysql.err.OperationalError(1205, "another makes the tables")
         self.tell("CREATE TABLE IF NOT EXISTS trioagg (version INTEGER NOT NULL, writes BIGINT NOT NULL)")
-        if not self.ask("SELECT version FROM trioagg WHERE version > 0"):
-            for statement in self._anew():
-                self.tell(statement)
+        made = self.ask("SELECT version FROM trioagg WHERE version > 0")
+        for statement in upgrade(self) if made else self._anew():
+            self.tell(statement)
         self.ask("SELECT RELEASE_LOCK(%s)", (MAKING,))
 
     def lock(self) -> int:
@@ -129,7 +129,6 @@ class MysqlLink:
         yield from (f"DROP VIEW IF EXISTS {name}" for name in VIEWS)
         yield from (f"DROP TABLE IF EXISTS {name}" for name in TABLES)
         yield from DIALECT.script()
-        yield f"INSERT INTO trioagg VALUES ({VERSION}, 0)"
 
 
 def _passing(error: Exception) -> bool:

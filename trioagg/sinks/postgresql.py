@@ -7,7 +7,7 @@ from there into the table, unless they are there. Decimals are ``numeric`` with 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
@@ -16,8 +16,8 @@ from attrs import define, field
 from trioagg.errors import SettingsError
 from trioagg.settings import redacted
 from trioagg.sinks._address import ESCAPED
-from trioagg.sinks._schema import EVENTS, VERSION, Dialect, Table, insert, listed
-from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
+from trioagg.sinks._schema import EVENTS, Dialect, Table, insert, listed
+from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving, upgrade
 from trioagg.store.cells import Cells
 
 try:
@@ -81,9 +81,9 @@ class PostgresLink:
         with self._connection.transaction():
             self.ask("SELECT pg_advisory_xact_lock(%s)", (KEY,))
             if self.ask("SELECT to_regclass('trioagg')") != [(None,)]:
+                self._run(upgrade(self))
                 return
-            for statement in (MARK, f"INSERT INTO trioagg VALUES ({VERSION}, 0)", *DIALECT.script()):
-                self._connection.execute(_sql(statement))
+            self._run((MARK, *DIALECT.script()))
             if self.ask("SELECT to_regproc('create_hypertable')") != [(None,)]:
                 for name, moment in HYPERTABLES.items():
                     self.ask(HYPERTABLE, (name, moment, DAY))
@@ -118,6 +118,10 @@ class PostgresLink:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _run(self, script: Iterable[str]) -> None:
+        for statement in script:
+            self._connection.execute(_sql(statement))
 
     def _changed(self, statement: str, rows: Sequence[Sequence[object]]) -> int:
         with self._connection.cursor() as cursor:

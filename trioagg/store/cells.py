@@ -107,6 +107,7 @@ def part_rows(gap: Gap, ids: Ids) -> list[Cells]:
             *((None, None, None) if gap.between else (part.first, part.last, part.last - part.first + 1)),
             *(gap.cause, part.status, gap.detected, part.closed),
             *((part.first, part.last, *gap.between) if gap.between else UNCOUNTED),
+            part.filled_by,
         )
         for part in gap.parts
     ]
@@ -122,6 +123,7 @@ def loss_row(loss: Loss, ids: Ids) -> Cells:
         *(loss.first, loss.last, missing),
         *(loss.cause, "unfillable", at, at),
         *UNCOUNTED,
+        None,
     )
 
 
@@ -138,8 +140,8 @@ def gaps_of(exchange: str, symbol: str, rows: Iterable[Sequence[Any]]) -> list[G
     gaps = []
     for (channel, origin), together in groupby(rows, key=itemgetter(0, 1)):
         group = list(together)
-        cause, detected, before, after = group[0][4], group[0][6], *group[0][8:]
-        parts = tuple(Part(row[2], row[3], row[5], row[7]) for row in group)
+        cause, detected, before, after = group[0][4], group[0][6], *group[0][9:]
+        parts = tuple(Part(row[2], row[3], row[5], *row[7:9]) for row in group)
         between = None if before is None else (before, after)
         gaps.append(Gap(exchange, symbol, channel, origin, parts[-1].last, cause, detected, parts, between))
     return gaps

@@ -159,7 +159,7 @@ KINDS: Mapping[type, Kind] = {
 
 GAPS = (
     *("exchange", "symbol", "channel", "first_missing", "last_missing", "missing", "cause"),
-    *("status", "detected", "closed"),
+    *("status", "detected", "closed", "filled_by"),
 )
 INSTRUMENTS = (
     *("exchange", "symbol", "native", "base", "quote", "tick_size", "amount_step", "contract_size"),

@@ -264,5 +264,16 @@ SELECT exchange, symbol, bids, asks, whole, timestamp, received
 FROM instrument CROSS JOIN delta ON delta.instrument = instrument.id;
 """
 
-SCRIPTS: Sequence[str] = (VERSION_1, VERSION_2)
+VERSION_3 = """
+ALTER TABLE gap ADD COLUMN filled_by TEXT;
+
+DROP VIEW gaps;
+
+CREATE VIEW gaps AS
+SELECT exchange, symbol, channel, CAST(first_missing AS TEXT) AS first_missing,
+    CAST(last_missing AS TEXT) AS last_missing, missing, cause, gap.status AS status, detected, closed, filled_by
+FROM instrument CROSS JOIN gap ON gap.instrument = instrument.id;
+"""
+
+SCRIPTS: Sequence[str] = (VERSION_1, VERSION_2, VERSION_3)
 """``SCRIPTS[n]`` takes a file from version n to n + 1; one that was released is never edited."""

@@ -38,7 +38,7 @@ WHERE instrument = ? AND typeof(trade_id) = 'text' ORDER BY coalesce(timestamp, 
 """
 OPEN_GAPS = """
 SELECT channel, origin, coalesce(first_missing, since) AS first, coalesce(last_missing, until),
-    cause, status, detected, closed, "before", "after"
+    cause, status, detected, closed, filled_by, "before", "after"
 FROM gap AS part
 WHERE instrument = ? AND channel = 'trades' AND first IS NOT NULL AND EXISTS (
     SELECT 1 FROM gap WHERE (instrument, channel, origin) = (part.instrument, part.channel, part.origin)
@@ -50,8 +50,8 @@ FORGET_GAP = "DELETE FROM gap WHERE (instrument, channel, origin) = (?, ?, ?)"
 INSERT_PART = """
 INSERT INTO gap
     (instrument, channel, origin, first_missing, last_missing, missing, cause, status, detected, closed,
-    since, until, "before", "after")
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    since, until, "before", "after", filled_by)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 KEEP_SESSION = """
 INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason, missed) VALUES (?, ?, ?, ?, ?, ?, ?)
