@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,14 +39,15 @@ def run(
     """Collect from the exchanges into the database.
 
     Ends cleanly on Ctrl-C, SIGTERM, or after the duration: everything received is stored first. A second signal stops
-    at once.
+    at once. SIGHUP reads the settings again: exchanges, symbols and channels change without a gap.
     """
     _hold_signals()
     from trioagg.settings import number, place
 
     lasting = value("--duration", duration, number(float, least=0))
     served = value("--serve", serve, place)
-    settings = read_settings(
+    read = partial(
+        read_settings,
         config,
         exchanges=("--exchange", exchange),
         symbols=("--symbol", symbol),
@@ -56,6 +58,7 @@ def run(
         log_level=("--log-level", log_level),
         log_format=("--log-format", log_format),
     )
+    settings = read()
     import trio
 
     from trioagg.pipeline.run import Job
@@ -63,7 +66,15 @@ def run(
 
     if record is not None and record.exists() and not record.is_dir():
         raise SettingsError(f"--record: bad value {str(record)!r}: must be a folder")
-    job = Job(settings, simulated=simulated, duration=lasting, record=record, display=display, serve=served)
+    job = Job(
+        settings,
+        simulated=simulated,
+        duration=lasting,
+        record=record,
+        display=display,
+        serve=served,
+        reread=None if simulated else read,
+    )
     collect_less_garbage()
     _end(trio.run(collect, job))
 
@@ -137,7 +148,7 @@ def _hold_signals() -> None:
     import signal
 
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
 
 def collect_less_garbage() -> None:

@@ -291,15 +291,21 @@ class _Book:
                 self._trade(record)
             case Carried(exchange, symbols) if not self.ledger.counts(exchange):
                 self._carried((exchange, symbol) for symbol in symbols)
-            case Broken(exchange, symbols, cause) if not self.ledger.counts(exchange):
+            case Broken(exchange, symbols, cause):
                 for symbol in symbols:
-                    self._uncounted((exchange, symbol)).end(UNPROVABLE.format(cause))
+                    self._broken((exchange, symbol), cause)
             case Consulted(exchange, received):
                 self.consulted[exchange] = received
             case Forgone(exchange, symbol, first, last, received):
                 self.tell(self.open((exchange, symbol)).forgo((first, last), received))
             case Bridged(exchange, symbol, first, last, received):
                 self.tell(self._uncounted((exchange, symbol)).bridge((first, last), received))
+
+    def _broken(self, market: Market, cause: str) -> None:
+        if not self.ledger.counts(market[0]):
+            self._uncounted(market).end(UNPROVABLE.format(cause))
+        elif market in self.markets:
+            self.pending.setdefault(market, cause)
 
     def _trade(self, trade: Trade) -> None:
         market = (trade.exchange, trade.symbol)

@@ -11,6 +11,7 @@ import trio
 from attrs import define, field
 
 from trioagg.errors import StoreError
+from trioagg.settings import Settings
 from trioagg.store import database, summary
 from trioagg.views import table
 
@@ -31,6 +32,10 @@ class Display:
     symbols: Sequence[str]
     _unheard: bool = False
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
+
+    def show(self, settings: Settings) -> None:
+        """Show from now on what these settings want."""
+        self.exchanges, self.symbols = settings.run.exchanges, settings.run.symbols
 
     async def repeat(self, every: float) -> None:
         """Draw every so many seconds, until cancelled."""

@@ -7,17 +7,17 @@ from functools import partial
 
 import structlog
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
-from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
-from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, load
+from trioagg.errors import SettingsError
+from trioagg.exchanges import Board, Exchange, Feed, Fetch, Subscription, load
 from trioagg.model import Instrument
 from trioagg.pipeline.clocks import Clock
-from trioagg.pipeline.lead import Lead
+from trioagg.pipeline.connections import Connections
+from trioagg.pipeline.listing import Listing
 from trioagg.pipeline.poll import poll
-from trioagg.pipeline.relay import Relay
 from trioagg.pipeline.repair import Repair
-from trioagg.pipeline.rest import Rest, instruments, rest_of
+from trioagg.pipeline.rest import Rest, rest_of
 from trioagg.pipeline.storing import Producing
 from trioagg.pipeline.stream import Stream
 from trioagg.pipeline.supervise import supervise
@@ -29,10 +29,6 @@ from trioagg.transport.http import Http
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = 5.0
-"""Seconds that the streams wait for the instrument list; after that, symbols are spelled by rule and checked later."""
-PATHS = "", "b", "c", "d"
-"""What the names of connections that carry the same subscriptions end in."""
 HINT = {"offline": "`trioagg run --simulated` needs no network"}
 
 
@@ -47,6 +43,10 @@ class Roll:
         """Note it; True when no exchange is left that could have the symbol."""
         self.missing.setdefault(symbol, set()).add(exchange)
         return len(self.missing[symbol]) == self.exchanges
+
+    def keep_on(self) -> None:
+        """From now on a run goes on, whoever lacks what."""
+        self.exchanges = 0
 
 
 @frozen
@@ -63,11 +63,12 @@ class Place:
     producing: Producing
 
 
-@frozen
+@define(eq=False)
 class Feeds:
     """Everything that the feeds of one exchange need.
 
     Attributes:
+        settings: what is wanted by now.
         hint: what to add to a failure's line: a way out, the first time.
         questions: about silent streams.
     """
@@ -78,6 +79,9 @@ class Feeds:
     place: Place
     hint: Callable[[], Mapping[str, str]]
     questions: Questions = field(factory=Questions)
+    _listed: Sequence[Instrument] | None = field(default=None, init=False)
+    _board: Board = field(factory=dict, init=False)
+    _changed: trio.Event = field(factory=trio.Event, init=False)
 
     async def run(self) -> None:
         """Collect until cancelled; a bug in the adapter begins anew, and no other exchange notices.
@@ -88,61 +92,59 @@ class Feeds:
         structlog.contextvars.bind_contextvars(exchange=self.adapter.name)
         await supervise(self._live, self._attempts(), hint=self.hint)
 
+    def change(self, settings: Settings) -> None:
+        """Collect from now on what these settings want."""
+        self.settings = settings
+        self._notice()
+
+    def _notice(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
     async def _live(self) -> None:
-        listed = await self._list_soon()
-        known = self._known(listed) if listed else list(self.settings.run.symbols)
-        ours = [item for item in listed or () if item.symbol in known]
+        intake = self.place.producing.intake
+        listing = Listing(self.rest, intake, self.settings.retry.max_delay, self.hint)
+        self._listed = await listing.soon()
+        connections = Connections(
+            adapter=self.adapter,
+            stream=self._stream,
+            attempts=self._attempts,
+            redundancy=self.settings.run.redundancy,
+            intake=intake,
+            hint=self.hint,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._clock)
+            if self._listed is None:
+                nursery.start_soon(self._list_later, listing)
+            while True:
+                changed, feed = self._changed, await self._wanted()
+                connections.carry(feed, nursery)
+                async with trio.open_nursery() as asking:
+                    self._ask(feed, asking)
+                    await changed.wait()
+                    asking.cancel_scope.cancel()
+
+    async def _wanted(self) -> Feed:
+        """What is to be collected, as far as it is known to be there."""
+        known = self._known(self._listed) if self._listed else list(self.settings.run.symbols)
+        ours = [item for item in self._listed or () if item.symbol in known]
         await self.place.producing.describe(ours)
         feed = self._feed(known, ours)
         if metrics := self.place.producing.intake.metrics:
             metrics.configured(self.adapter, feed)
-        async with trio.open_nursery() as nursery:
-            if listed is None:
-                nursery.start_soon(self._list_later)
-            if self.settings.repair.backfill_limit:
-                nursery.start_soon(self._repair, feed)
-            nursery.start_soon(self._clock)
-            for fetch in self.adapter(feed).polls():
-                nursery.start_soon(self._poll, feed, fetch)
-            streamed = [item for item in feed.subscriptions if item.channel in self.adapter.streamed]
-            for number, some in enumerate(self.adapter.connections(streamed), 1):
-                lead = Lead(self.place.producing.intake)
-                for letter in PATHS[: self.settings.run.redundancy]:
-                    nursery.start_soon(self._stream, evolve(feed, subscriptions=some), f"ws-{number}{letter}", lead)
+        return feed
 
-    async def _list_soon(self) -> list[Instrument] | None:
-        """The instruments; None where they cannot be had now, which must not keep the streams from starting."""
-        with trio.move_on_after(PATIENCE):
-            while True:
-                try:
-                    return await self._list()
-                except RateLimited as error:
-                    log.warning("asked to wait before the instrument list", reason=str(error))
-                except (Rejected, WireError) as error:
-                    log.warning("no instrument list; going on with symbols as spelled", reason=str(error))
-                    return None
-                except TrioaggError as error:
-                    log.warning("cannot be reached; trying on", reason=str(error), **self.hint())
-                    return None
-        log.warning("cannot be reached; trying on", reason=f"no instrument list in {PATIENCE:g} s", **self.hint())
-        return None
+    def _ask(self, feed: Feed, nursery: trio.Nursery) -> None:
+        """Begin what asks REST for it."""
+        if self.settings.repair.backfill_limit:
+            nursery.start_soon(self._repair, feed)
+        for fetch in self.adapter(feed).polls():
+            nursery.start_soon(self._poll, feed, fetch)
 
-    async def _list_later(self) -> None:
-        while True:
-            await trio.sleep(self.settings.retry.max_delay)
-            try:
-                listed = await self._list()
-            except TrioaggError as error:
-                log.warning("still no instrument list", reason=str(error))
-            else:
-                await self.place.producing.describe(
-                    [item for item in listed if item.symbol in self.settings.run.symbols]
-                )
-                self._known(listed)
-                return
-
-    async def _list(self) -> list[Instrument]:
-        return await instruments(self.rest, note=self.place.producing.intake.capture)
+    async def _list_later(self, listing: Listing) -> None:
+        self._listed = await listing.later()
+        self._notice()
 
     def _known(self, listed: Sequence[Instrument]) -> list[str]:
         there = {item.symbol: item for item in listed}
@@ -174,7 +176,7 @@ class Feeds:
             if channel in self.adapter.channels()
         ]
         plan = self.settings.book.plan
-        return Feed(subscriptions, listed, interval=run.interval, candle=run.candle, book=plan)
+        return Feed(subscriptions, listed, interval=run.interval, candle=run.candle, book=plan, board=self._board)
 
     async def _poll(self, feed: Feed, fetch: Fetch) -> None:
         structlog.contextvars.bind_contextvars(connection="rest")
@@ -200,10 +202,9 @@ class Feeds:
         )
         await supervise(mend.run, self._attempts(), hint=self.hint)
 
-    async def _stream(self, feed: Feed, name: str, lead: Lead) -> None:
-        structlog.contextvars.bind_contextvars(connection=name)
+    def _stream(self, feed: Feed, name: str) -> Stream:
         venue = self.settings.venue(self.adapter.name)
-        stream = Stream(
+        return Stream(
             adapter=self.adapter,
             feed=feed,
             ws_url=venue.ws_url or "",
@@ -215,8 +216,6 @@ class Feeds:
             stamps=self.place.stamps,
             questions=self.questions,
         )
-        attempts = self._attempts()
-        await supervise(Relay(stream, attempts, lead).live, attempts, hint=self.hint)
 
     def _attempts(self) -> Attempts:
         retry = self.settings.retry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 from attrs import define, field
@@ -82,6 +82,7 @@ class Leg:
         opened: set once it is open, ``since`` then.
         carrying: set once it stands for its relay, and is not just the successor of one that does.
         retiring: set once it is to be replaced; ``reason`` says why.
+        kept: whether what replaces it brings a stream.
         over: set once it has ended; ``failure`` says how, if not by us.
         scope: ends it.
     """
@@ -96,6 +97,7 @@ class Leg:
     carrying: trio.Event = field(factory=trio.Event)
     retiring: trio.Event = field(factory=trio.Event)
     reason: str = ""
+    kept: Callable[[Key], bool] = lambda key: True
     over: trio.Event = field(factory=trio.Event)
     failure: LinkError | None = None
     scope: trio.CancelScope = field(factory=trio.CancelScope)

@@ -63,7 +63,7 @@ class Measured:
 class Looks:
     """Asks the database in a thread, once a second at the most; None where it cannot be read."""
 
-    settings: Settings
+    settings: Callable[[], Settings]
     _found: Stored | None = None
     _due: float = field(factory=trio.current_time)
     _turn: trio.Lock = field(factory=trio.Lock)
@@ -77,7 +77,7 @@ class Looks:
             return self._found
 
     def _read(self) -> Stored | None:
-        run = self.settings.run
+        run = self.settings().run
         try:
             with database(Path(run.database)) as db:
                 prices = _prices(summary(db, run.exchanges, run.symbols))
@@ -100,6 +100,10 @@ class Monitor:
     metrics: Metrics = field(factory=Metrics)
     _gauges: dict[str, Gauge] = field(factory=dict)
 
+    def show(self, settings: Settings) -> None:
+        """Show from now on what these settings want."""
+        self.settings = settings
+
     def measured(self, stores: Stores) -> Stores:
         """The same stores; of the database the books are kept."""
         return evolve(stores, database=Measured(stores.database, self.metrics))
@@ -121,7 +125,7 @@ class Monitor:
             listeners: on its addresses.
         """
         port = listeners[0].socket.getsockname()[1]
-        looks, left = Looks(self.settings), [listeners]
+        looks, left = Looks(lambda: self.settings), [listeners]
         web = Web(
             {
                 "/metrics": self._page(metrics_page, looks),

@@ -19,7 +19,7 @@ import trio
 from attrs import define, field
 
 from trioagg.errors import LinkError, Retired, first
-from trioagg.integrity.pulse import overlaps
+from trioagg.integrity.pulse import Key, overlaps
 from trioagg.pipeline.lead import Lead, Leg
 from trioagg.pipeline.stream import Stream
 from trioagg.pipeline.supervise import BRIEF
@@ -49,6 +49,18 @@ class Relay:
     lead: Lead
     _legs: list[Leg] = field(factory=list, init=False)
     _last: Leg | None = field(default=None, init=False)
+
+    def change(self, stream: Stream, reason: str) -> None:
+        """Carry another stream from now on, in the place of the one that is carried."""
+        self.stream = stream
+        for leg in self._legs:
+            leg.kept = stream.brings
+            leg.retire(reason)
+
+    def give_up(self) -> None:
+        """Nothing of it is wanted any more; whoever says so ends it."""
+        for leg in self._legs:
+            leg.kept = lambda key: False
 
     async def live(self) -> None:
         """Carry on until a connection ends that has no successor beside it.
@@ -118,20 +130,23 @@ class Relay:
         nursery.start_soon(self._run, new, nursery)
         async with trio.open_nursery() as racing:
             racing.start_soon(_first, new.over.wait, racing.cancel_scope)
-            racing.start_soon(_first, partial(_carries, old, new), racing.cancel_scope)
+            racing.start_soon(_first, partial(self._carries, old, new), racing.cancel_scope)
         return not new.over.is_set()
 
+    async def _carries(self, old: Leg, new: Leg) -> None:
+        """Wait until the new one brings all that the old one does, or until the patience with it is over."""
+        await new.opened.wait()
+        with trio.move_on_after(PATIENCE) as patience:
+            await trio.sleep(SETTLE)
+            left = old.pulse.flowing(trio.current_time() - RECENT)
+            while left := {key for key in left if self.stream.brings(key) and not _joined(key, old, new)}:
+                await new.heard.park()
+        if patience.cancelled_caught:
+            log.warning("the successor does not bring everything yet", after=f"{PATIENCE:g} s")
 
-async def _carries(old: Leg, new: Leg) -> None:
-    """Wait until the new one brings all that the old one does, or until the patience with it is over."""
-    await new.opened.wait()
-    with trio.move_on_after(PATIENCE) as patience:
-        await trio.sleep(SETTLE)
-        left = old.pulse.flowing(trio.current_time() - RECENT)
-        while left := {key for key in left if not overlaps(old.pulse.streams()[key], new.pulse.streams().get(key))}:
-            await new.heard.park()
-    if patience.cancelled_caught:
-        log.warning("the successor does not bring everything yet", after=f"{PATIENCE:g} s")
+
+def _joined(key: Key, old: Leg, new: Leg) -> bool:
+    return overlaps(old.pulse.streams()[key], new.pulse.streams().get(key))
 
 
 async def _first(wait: Callable[[], Awaitable[None]], race: trio.CancelScope) -> None:

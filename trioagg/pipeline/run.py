@@ -9,7 +9,8 @@
         ├── display
         ├── monitor               with --serve only: metrics, health and status over HTTP
         └── writers               one task per sink, and the recorder
-            └── feeds             one task per exchange; each holds its pollers and its streams under supervisors
+            └── feeds             one task per exchange; each holds its pollers and its streams under supervisors;
+                                  another changes what they collect, on SIGHUP
 
 Stopping is the tree itself: when the feeds end, by signal, duration or error, the flows are closed; the writers
 store what is in them and return; then nothing is left that the root waits for.
@@ -20,6 +21,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -29,10 +31,11 @@ from attrs import evolve, frozen
 from trioagg.model import STATES, Instrument, Nanos
 from trioagg.monitor.web import Address, listening
 from trioagg.pipeline.account import account
+from trioagg.pipeline.collection import Collection
 from trioagg.pipeline.display import Display
-from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
+from trioagg.pipeline.feeds import Place, Roll, check_channels
 from trioagg.pipeline.monitoring import Monitor
-from trioagg.pipeline.signals import stopping
+from trioagg.pipeline.signals import at_hangups, stopping
 from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.space import Space
 from trioagg.pipeline.storing import Causes, Describe, open_sinks, storing
@@ -57,6 +60,7 @@ class Job:
         record: the folder for raw captures.
         display: print summaries.
         serve: where to tell of it to monitors, host and port; None: nowhere.
+        reread: reads the settings anew when SIGHUP asks for it; None: nothing changes in this run.
         now: tells the time, nanoseconds UTC.
     """
 
@@ -66,6 +70,7 @@ class Job:
     record: Path | None = None
     display: bool = False
     serve: Address | None = None
+    reread: Callable[[], Settings] | None = None
     now: Callable[[], Nanos] = time.time_ns
 
 
@@ -107,8 +112,11 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
                 telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
                 place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)
                 async with trio.open_nursery() as feeds:
-                    for name in run.exchanges:
-                        feeds.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)
+                    watchers = [display.show, *([monitor.show] if monitor else [])]
+                    collection = Collection(settings, place, feeds, hint=not job.simulated, watchers=watchers)
+                    collection.begin()
+                    if job.reread:
+                        feeds.start_soon(at_hangups, partial(collection.reread, job.reread))
         if job.display:
             await display.draw()
         root.cancel_scope.cancel()

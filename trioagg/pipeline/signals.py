@@ -1,10 +1,14 @@
-"""Ctrl-C and SIGTERM: the first ends those who produce, the second ends everything."""
+"""Ctrl-C and SIGTERM: the first ends those who produce, the second ends everything. SIGHUP asks for a change.
+
+From a terminal SIGHUP means that the terminal was closed, and is one of those that end the run.
+"""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import structlog
@@ -14,6 +18,8 @@ from attrs import field, frozen
 from trioagg.errors import bare
 
 log = structlog.get_logger(__name__)
+
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 
 
 @frozen
@@ -40,11 +46,21 @@ async def stopping() -> AsyncIterator[Stop]:
         if threading.current_thread() is not threading.main_thread():
             yield stop
             return
-        with trio.open_signal_receiver(*_signals()) as signals, _released():
+        with trio.open_signal_receiver(*_signals()) as signals, _released(*_signals()):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_obey, signals, stop)
                 yield stop
                 nursery.cancel_scope.cancel()
+
+
+async def at_hangups(do: Callable[[], None]) -> None:
+    """Do it at each SIGHUP, where that is no terminal's end, and can be received."""
+    main = threading.current_thread() is threading.main_thread()
+    if HANGUP is None or HANGUP in _signals() or not main:
+        return
+    with trio.open_signal_receiver(HANGUP) as signals, _released(HANGUP):
+        async for _ in signals:
+            do()
 
 
 async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
@@ -59,12 +75,12 @@ async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
 
 
 @contextmanager
-def _released() -> Iterator[None]:
+def _released(*signals: signal.Signals) -> Iterator[None]:
     """Let signals through that were held back until now, and hold them again afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _signals())
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     try:
         yield
     finally:
@@ -73,4 +89,5 @@ def _released() -> Iterator[None]:
 
 def _signals() -> list[signal.Signals]:
     names = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Windows, where SIGTERM never comes
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+    found = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [*found, HANGUP] if HANGUP and sys.stdin and sys.stdin.isatty() else found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -12,7 +12,9 @@ from attrs import evolve, frozen
 
 from trioagg.errors import LinkError, first
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send, counts
-from trioagg.model import Broken, Carried, Channel, Note, Session, Trade
+from trioagg.integrity.ledger import DISCONNECTED
+from trioagg.integrity.pulse import Key
+from trioagg.model import CHANNELS, Broken, Carried, Channel, Note, Session, Trade
 from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.lead import Leg
@@ -81,6 +83,11 @@ class Stream:
             connection.act(adapter.opened())
             await connection.read(socket)
 
+    def brings(self, key: Key) -> bool:
+        """Whether it is subscribed to what brings such events."""
+        symbol, kind = key
+        return any((item.symbol, item.channel) == (symbol, CHANNELS[kind]) for item in self.feed.subscriptions)
+
     def _probe(self) -> Probe:
         return Probe(self.adapter, self.feed, self.rest, self.stamps, self.questions)
 
@@ -105,12 +112,16 @@ class Stream:
             self.intake.note([end, *self._torn(leg)])
 
     def _torn(self, leg: Leg) -> list[Note]:
-        """Which markets' trades nobody brings now that a connection has ended: none if it was handed over."""
-        symbols = self.feed.symbols(Channel.TRADES)
-        torn = tuple(symbol for symbol in symbols if not leg.lead.brings((symbol, Trade)))
-        if leg.scope.cancel_called or not torn:
-            return []
-        return [Broken(self.adapter.name, torn, "disconnected", self.stamps.take())]
+        """Which markets' trades nobody brings now that a connection has ended: of one handed over, those given up."""
+        ended = [key for key in self._trades() if not leg.lead.brings(key)]
+        torn = [symbol for symbol, kind in ended if leg.kept((symbol, kind)) and not leg.scope.cancel_called]
+        given_up = [symbol for symbol, kind in ended if not leg.kept((symbol, kind))]
+        causes = {DISCONNECTED: torn, "not subscribed": given_up}
+        at = self.stamps.take()
+        return [Broken(self.adapter.name, tuple(those), cause, at) for cause, those in causes.items() if those]
+
+    def _trades(self) -> Sequence[Key]:
+        return [(symbol, Trade) for symbol in self.feed.symbols(Channel.TRADES)]
 
     async def _address(self, adapter: Exchange, leg: Leg) -> str:
         todo = deque(adapter.begin())
