@@ -24,7 +24,8 @@ from trioagg.pipeline.connections import Connections, rearranged
 from trioagg.pipeline.flow import Outlet
 from trioagg.pipeline.relay import SETTLE
 from trioagg.pipeline.run import Job, run
-from trioagg.settings import Settings
+from trioagg.settings import Settings, Venue
+from trioagg.simulator.server import serve
 from trioagg.store.opening import writable
 from trioagg.transport.backoff import Attempts, Backoff
 
@@ -214,3 +215,40 @@ async def test_settings_that_change_in_a_run(tmp_path: Path, capfd: pytest.Captu
     assert stored == counted > 0
     assert ask(file, "SELECT count(*) FROM gaps") == [(0,)]
     assert "settings.ini [run] symbols: bad value" in capfd.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+async def test_exchanges_that_come_and_go_in_a_run(tmp_path: Path) -> None:
+    """Another exchange is collected too; one that is not wanted any more is left, and its connection ended by us."""
+    file = tmp_path / "a.db"
+    writable(file).close()
+    opened = "SELECT exchange, closed, reason FROM sessions ORDER BY opened"
+    async with trio.open_nursery() as far:
+        urls = await far.start(partial(serve, exchanges=("binance", "kraken"), symbols=("BTC/USDT",), rate=100))
+        venues = {name: Venue(rest_url=told.rest, ws_url=told.ws, min_delay=0.0) for name, told in urls.items()}
+        wishes = Wishes(evolve(settings_for(urls["binance"], file, channels=(Channel.TRADES,)), venues=venues))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, Job(wishes.settings, reread=wishes.read))
+            await until(lambda: count(file, "BTC/USDT"))
+            await wishes.want(exchanges=("binance", "kraken"))
+            await until(lambda: ask(file, "SELECT count(*) FROM trades WHERE exchange = 'kraken'") > [(0,)])
+            await wishes.want(exchanges=("kraken",))
+            await until(lambda: ask(file, opened)[0][1])
+            assert [row[::2] for row in ask(file, opened)] == [("binance", "stopped"), ("kraken", "")]
+            os.kill(os.getpid(), signal.SIGTERM)
+        far.cancel_scope.cancel()
+    assert ask(file, "SELECT count(*) FROM gaps") == [(0,)]
+
+
+async def test_a_late_instrument_list_disturbs_nothing_that_it_confirms(tmp_path: Path) -> None:
+    """The streams did not wait for it; once it is there the instruments are stored, on the same connection."""
+    file = tmp_path / "a.db"
+    writable(file).close()
+    async with far_end(rate=100, faults=("5xx,count=4",)) as urls:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, Job(settings_for(urls, file, channels=(Channel.TRADES,))))
+            await until(lambda: count(file, "BTC/USDT"))
+            await until(lambda: ask(file, "SELECT count(*) FROM instruments WHERE tick_size IS NOT NULL") > [(0,)])
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert urls.statistics.requests[503] == 4
+    assert ask(file, "SELECT count(*) FROM sessions") == [(1,)]
