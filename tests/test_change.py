@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -172,7 +173,7 @@ class Wishes:
             raise SettingsError(self.trouble)
         return self.settings
 
-    async def want(self, **run: object) -> None:
+    async def want(self, **run: Any) -> None:
         """Change them, say so, and wait until they are read."""
         self.settings = evolve(self.settings, run=evolve(self.settings.run, **run))
         before = self.readings
