@@ -27,6 +27,9 @@ ACTIONS: tuple[type[Action], ...] = get_args(Action)
 KEYED = frozenset({Trade, Candle, Quarantined})
 """What every sink stores once, however often and by whomever it is brought."""
 
+KINDS = 100
+"""Reasons for quarantine that are told of one exchange; a hostile far end has more."""
+
 
 @define(eq=False)
 class Intake:
@@ -52,7 +55,7 @@ class Intake:
     drift: Drift = field(factory=Drift)
     lags: dict[str, Nanos] = field(factory=dict)
     metrics: Metrics | None = None
-    _reported: set[tuple[str, str]] = field(factory=set)
+    _reported: dict[str, set[str]] = field(factory=dict)
 
     def beside(self) -> Intake:
         """The door for a connection that runs beside another one: lets in only what cannot come in twice."""
@@ -156,14 +159,17 @@ class Intake:
     def _report(self, events: Sequence[Event]) -> None:
         for event in events:
             if isinstance(event, Quarantined):
-                kind = (event.exchange, re.sub(r"\d+", "N", event.reason))
-                if kind not in self._reported:
-                    self._reported.add(kind)
+                kind, told = re.sub(r"\d+", "N", event.reason), self._reported.setdefault(event.exchange, set())
+                if kind not in told and len(told) < KINDS:
+                    told.add(kind)
                     log.warning("frame quarantined; more of this kind are counted only", reason=event.reason)
 
 
 def _loss(exchange: str, missed: Missed, at: Nanos) -> Loss:
-    return Loss(exchange, missed.symbol, missed.channel, missed.first, missed.last, missed.reason, at)
+    """What was missed, for the ledgers; without its numbers where those are none that a store could hold."""
+    ends = (missed.first, missed.last)
+    first, last = ends if all(end is None or 0 <= end < 2**62 for end in ends) else (None, None)
+    return Loss(exchange, missed.symbol, missed.channel, first, last, missed.reason, at)
 
 
 def _unpacked(frames: Frames, encoding: str) -> Frames:

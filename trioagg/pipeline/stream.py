@@ -117,7 +117,10 @@ class Stream:
         while todo:
             match todo.popleft():
                 case Connect(path, host):
-                    return path if "://" in path else (self.ws_url or host or adapter.ws_url) + path
+                    url = path if "://" in path else (self.ws_url or host or adapter.ws_url) + path
+                    if not self.ws_url and not url.startswith("wss://"):
+                        raise LinkError("the exchange named an address without encryption")
+                    return url
                 case Fetch() as fetch:
                     todo.extend(await self.rest.converse(adapter, fetch, leg.intake))
         raise LinkError("the exchange named no address to connect to")
