@@ -281,7 +281,7 @@ def instrument(symbol: RestSymbol) -> Instrument:
     """A perpetual contract."""
     rules = {rule.filter_type: rule for rule in symbol.filters}
     ticks, lots = rules.get("PRICE_FILTER"), rules.get("LOT_SIZE")
-    quantities(ticks and ticks.tick_size, lots and lots.step_size)
+    quantities(*(rule.tick_size for rule in (ticks, lots) if rule), *(rule.step_size for rule in (ticks, lots) if rule))
     return Instrument(
         exchange="binanceusdm",
         symbol=f"{symbol.base_asset}/{symbol.quote_asset}:{symbol.margin_asset}",

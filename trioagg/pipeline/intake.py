@@ -46,6 +46,7 @@ class Intake:
         drift: notes fields that nobody knows.
         lags: exchange → the least lag of its trades since somebody took it, nanoseconds.
         metrics: the books of this run, if somebody keeps any.
+        rubbish: exchange → bytes of what could not be understood.
     """
 
     tally: Tally
@@ -55,6 +56,7 @@ class Intake:
     drift: Drift = field(factory=Drift)
     lags: dict[str, Nanos] = field(factory=dict)
     metrics: Metrics | None = None
+    rubbish: dict[str, int] = field(factory=dict)
     _reported: dict[str, set[str]] = field(factory=dict)
 
     def beside(self) -> Intake:
@@ -119,7 +121,7 @@ class Intake:
 
     def _record(self, captured: Sequence[Captured]) -> None:
         if self.captures:
-            self.captures.put(captured)
+            self.captures.put(captured, sum(len(one.payload) for one in captured))
 
     def _chosen(self, out: list[Output], captured: Captured) -> list[Output]:
         """What one frame or answer means; it is recorded if all of it is kept, so that a replay adds nothing."""
@@ -138,8 +140,7 @@ class Intake:
             return [*before, *after], [*wanted, *more]
         actions = [item for item in out if isinstance(item, ACTIONS)] if kinds & set(ACTIONS) else []
         events = cast(list[Event], [item for item in out if not isinstance(item, ACTIONS)] if actions else out)
-        if Quarantined in kinds:
-            self._report(events)
+        weight = self._report(adapter.name, events) if Quarantined in kinds else 0
         if Missed in kinds:
             self.note(self._kept([_loss(adapter.name, item, at) for item in actions if isinstance(item, Missed)]))
         kept = self._kept(events)
@@ -150,19 +151,23 @@ class Intake:
         if self.metrics:
             self.metrics.took(adapter.name, kept, at)
         for inlet in self.sinks:
-            inlet.put(kept)
+            inlet.put(kept, weight)
         return events, actions
 
     def _kept(self, items: Sequence[Item]) -> Sequence[Item]:
         return [item for item in items if self.keep(item)] if self.keep else items
 
-    def _report(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if isinstance(event, Quarantined):
-                kind, told = re.sub(r"\d+", "N", event.reason), self._reported.setdefault(event.exchange, set())
-                if kind not in told and len(told) < KINDS:
-                    told.add(kind)
-                    log.warning("frame quarantined; more of this kind are counted only", reason=event.reason)
+    def _report(self, exchange: str, events: Sequence[Event]) -> int:
+        """Tell each kind of garbled frame once; the bytes of those that are among the events."""
+        garbled = [event for event in events if isinstance(event, Quarantined)]
+        for event in garbled:
+            kind, told = re.sub(r"\d+", "N", event.reason), self._reported.setdefault(exchange, set())
+            if kind not in told and len(told) < KINDS:
+                told.add(kind)
+                log.warning("frame quarantined; more of this kind are counted only", reason=event.reason)
+        weight = sum(len(event.payload) for event in garbled)
+        self.rubbish[exchange] = self.rubbish.get(exchange, 0) + weight
+        return weight
 
 
 def _loss(exchange: str, missed: Missed, at: Nanos) -> Loss:

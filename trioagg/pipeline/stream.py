@@ -14,6 +14,7 @@ from trioagg.errors import LinkError, first
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send, counts
 from trioagg.model import Broken, Carried, Channel, Note, Session, Trade
 from trioagg.pipeline.firsts import Firsts, firsts_of
+from trioagg.pipeline.heap import Heap
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.lead import Leg
 from trioagg.pipeline.rest import Rest
@@ -148,6 +149,7 @@ class _Connection:
 
     async def read(self, socket: websocket.Socket) -> None:
         """Take frames until the link fails."""
+        heap = Heap()
         while True:
             frames = await socket.receive()
             intake = await self.leg.turn(self.stream.stamps, frames.at)
@@ -157,6 +159,7 @@ class _Connection:
                 self.leg.hear(events)
             self.act(actions)
             await self.leg.intake.room()
+            heap.grown(self.stream.intake.rubbish.get(self.adapter.name, 0), trio.current_time())
 
     def act(self, actions: Iterable[Action]) -> None:
         """Do what the adapter asked for."""
