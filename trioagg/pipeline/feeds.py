@@ -98,17 +98,19 @@ class Feeds:
             metrics.configured(self.adapter, feed)
         async with trio.open_nursery() as nursery:
             if listed is None:
-                nursery.start_soon(self._list_later)
+                nursery.start_soon(self._list_later, name=f"{self.adapter.name} list")
             if self.settings.repair.backfill_limit:
-                nursery.start_soon(self._repair, feed)
-            nursery.start_soon(self._clock)
+                nursery.start_soon(self._repair, feed, name=f"{self.adapter.name} repair")
+            nursery.start_soon(self._clock, name=f"{self.adapter.name} clock")
             for fetch in self.adapter(feed).polls():
-                nursery.start_soon(self._poll, feed, fetch)
+                path = fetch.path.partition("?")[0]
+                nursery.start_soon(self._poll, feed, fetch, name=f"{self.adapter.name} poll {path}")
             streamed = [item for item in feed.subscriptions if item.channel in self.adapter.streamed]
             for number, some in enumerate(self.adapter.connections(streamed), 1):
                 lead = Lead(self.place.producing.intake)
                 for letter in PATHS[: self.settings.run.redundancy]:
-                    nursery.start_soon(self._stream, evolve(feed, subscriptions=some), f"ws-{number}{letter}", lead)
+                    name, ours = f"ws-{number}{letter}", evolve(feed, subscriptions=some)
+                    nursery.start_soon(self._stream, ours, name, lead, name=f"{self.adapter.name} {name}")
 
     async def _list_soon(self) -> list[Instrument] | None:
         """The instruments; None where they cannot be had now, which must not keep the streams from starting."""

@@ -14,7 +14,7 @@ from trioagg.exchanges import Action, Exchange, Fetch, Lost, Missed, Output
 from trioagg.model import Broken, Candle, Channel, Event, Loss, Nanos, Note, Quarantined, Record, Trade
 from trioagg.monitor.metrics import Metrics
 from trioagg.pipeline.drift import Drift
-from trioagg.pipeline.flow import Inlet
+from trioagg.pipeline.flow import Gauge, Inlet
 from trioagg.pipeline.tally import Tally
 from trioagg.transport.capture import Captured
 from trioagg.transport.frames import Frames
@@ -111,6 +111,10 @@ class Intake:
             await inlet.room()
         if self.captures:
             await self.captures.room()
+
+    def gauges(self) -> list[Gauge]:
+        """How full each flow is."""
+        return [inlet.gauge for inlet in (*self.sinks, *((self.captures,) if self.captures else ()))]
 
     def close(self) -> None:
         """Nothing more comes: the flows end when they are empty."""

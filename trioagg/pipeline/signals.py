@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends those who produce, the second ends everything."""
+"""Ctrl-C and SIGTERM: the first ends those who produce, the second ends everything. SIGUSR1 asks what goes on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import trio
 from attrs import field, frozen
 
 from trioagg.errors import bare
+from trioagg.pipeline.flow import Gauge
+from trioagg.pipeline.tree import tell
 
 log = structlog.get_logger(__name__)
+
+ASKS = "SIGUSR1"
+"""The signal that asks for the tree of tasks; Windows has none."""
 
 
 @frozen
@@ -23,10 +28,12 @@ class Stop:
     Attributes:
         receiving: by the first signal: nothing more is received, what was is stored.
         everything: by the second signal.
+        gauges: of the channels that are told of, beside the tasks, to whoever asks.
     """
 
     receiving: trio.CancelScope = field(factory=trio.CancelScope)
     everything: trio.CancelScope = field(factory=trio.CancelScope)
+    gauges: list[Gauge] = field(factory=list)
 
 
 @asynccontextmanager
@@ -40,9 +47,9 @@ async def stopping() -> AsyncIterator[Stop]:
         if threading.current_thread() is not threading.main_thread():
             yield stop
             return
-        with trio.open_signal_receiver(*_signals()) as signals, _released():
+        with trio.open_signal_receiver(*heeded()) as signals, _released():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, stop)
+                nursery.start_soon(_obey, signals, stop, name="signals")
                 yield stop
                 nursery.cancel_scope.cancel()
 
@@ -50,7 +57,9 @@ async def stopping() -> AsyncIterator[Stop]:
 async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
     async for number in signals:
         name = signal.Signals(number).name
-        if stop.receiving.cancel_called:
+        if name == ASKS:
+            tell(stop.gauges)
+        elif stop.receiving.cancel_called:
             log.error("second signal: stopping at once", signal=name)
             stop.everything.cancel()
         else:
@@ -64,13 +73,14 @@ def _released() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _signals())
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded())
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _signals() -> list[signal.Signals]:
-    names = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Windows, where SIGTERM never comes
+def heeded() -> list[signal.Signals]:
+    """The signals that a run listens for, of those that this system has."""
+    names = ("SIGINT", "SIGTERM", "SIGBREAK", ASKS)  # SIGBREAK: Windows, where SIGTERM never comes
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
