@@ -109,8 +109,8 @@ class Feeds:
             for number, some in enumerate(self.adapter.connections(streamed), 1):
                 lead = Lead(self.place.producing.intake)
                 for letter in PATHS[: self.settings.run.redundancy]:
-                    name, ours = f"ws-{number}{letter}", evolve(feed, subscriptions=some)
-                    nursery.start_soon(self._stream, ours, name, lead, name=f"{self.adapter.name} {name}")
+                    name, part = f"ws-{number}{letter}", evolve(feed, subscriptions=some)
+                    nursery.start_soon(self._stream, part, name, lead, name=f"{self.adapter.name} {name}")
 
     async def _list_soon(self) -> list[Instrument] | None:
         """The instruments; None where they cannot be had now, which must not keep the streams from starting."""

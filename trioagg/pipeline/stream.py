@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -61,7 +61,7 @@ class Stream:
             LinkError: it ended, or never came to be.
         """
         adapter = self.adapter(self.feed)
-        url = await self._address(adapter, leg)
+        url = await address(adapter, self.ws_url, lambda fetch: self.rest.converse(adapter, fetch, leg.intake))
         async with (
             websocket.connect(url, stamps=self.stamps) as socket,
             self._session(leg),
@@ -113,18 +113,28 @@ class Stream:
             return []
         return [Broken(self.adapter.name, torn, "disconnected", self.stamps.take())]
 
-    async def _address(self, adapter: Exchange, leg: Leg) -> str:
-        todo = deque(adapter.begin())
-        while todo:
-            match todo.popleft():
-                case Connect(path, host):
-                    url = path if "://" in path else (self.ws_url or host or adapter.ws_url) + path
-                    if not self.ws_url and not url.startswith("wss://"):
-                        raise LinkError("the exchange named an address without encryption")
-                    return url
-                case Fetch() as fetch:
-                    todo.extend(await self.rest.converse(adapter, fetch, leg.intake))
-        raise LinkError("the exchange named no address to connect to")
+
+async def address(adapter: Exchange, ws_url: str, converse: Callable[[Fetch], Awaitable[Iterable[Action]]]) -> str:
+    """Where an adapter wants to be connected to, which it may have to ask for.
+
+    Args:
+        ws_url: the user's address, in place of the exchange's own; empty for that.
+        converse: asks REST, and gives what the adapter wants done then.
+
+    Raises:
+        LinkError: it cannot be asked for now, or the exchange names none that is encrypted.
+    """
+    todo = deque(adapter.begin())
+    while todo:
+        match todo.popleft():
+            case Connect(path, host):
+                url = path if "://" in path else (ws_url or host or adapter.ws_url) + path
+                if not ws_url and not url.startswith("wss://"):
+                    raise LinkError("the exchange named an address without encryption")
+                return url
+            case Fetch() as fetch:
+                todo.extend(await converse(fetch))
+    raise LinkError("the exchange named no address to connect to")
 
 
 def _reason(error: BaseException, leg: Leg) -> str:
