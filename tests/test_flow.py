@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trioagg.pipeline.flow import flow
+from trioagg.pipeline.flow import HEAVIEST, flow
 
 
 async def test_batches_come_out_joined_in_order() -> None:
@@ -69,3 +69,21 @@ async def test_taking_what_waits_does_not_wait() -> None:
     assert outlet.take_waiting() == []
     inlet.close()
     assert outlet.take_waiting() == []
+
+
+@pytest.mark.parametrize("most", [1, 10])
+async def test_heavy_batches_fill_a_flow_by_their_bytes(nursery: trio.Nursery, most: int) -> None:
+    """However few they are; once they are taken there is room again, and nothing is weighed that was not put."""
+    inlet, outlet = flow("test", 100)
+    inlet.put([b"large"], HEAVIEST)
+    inlet.put([], HEAVIEST)
+    await inlet.room()
+    inlet.put([b"light"], 1)
+    inlet.put([b"one more"], HEAVIEST)
+    assert inlet.gauge.full
+
+    nursery.start_soon(outlet.take, most)
+    with trio.fail_after(1):
+        await inlet.room()
+    outlet.take_waiting()
+    assert inlet.gauge.weight == 0

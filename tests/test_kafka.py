@@ -192,13 +192,29 @@ def offered(driver: KafkaDriver, batch: list[Event]) -> Counts:
 
 async def test_a_message_that_no_broker_would_take_is_for_a_person(brokers: list[Producer]) -> None:
     """One line that names the cure; what was delivered beside it counts once (half a second, as above)."""
-    huge = Quarantined("binance", 5, "too long", b"x" * 17_000_000)
+    huge = Quarantined("binance", 5, "x" * 17_000_000, b"x")
     async with sinks.connect(f"kafka://{place(brokers)}/t") as sink:
         with pytest.raises(StoreError, match=r"max\.message\.bytes"):
             await sink.write([trade(1), huge], draft([]))
         assert await sink.write([trade(1)], draft([])) == Counts(1, 0, 0)
         assert await sink.write([trade(1)], draft([])) == Counts(0, 1, 0)
     assert len(messages(brokers)) == 1
+
+
+async def test_a_garbled_frame_of_megabytes_does_not_stop_the_sink(brokers: list[Producer]) -> None:
+    """A broker's default takes a million bytes: the beginning of the frame is told, text or not."""
+    frames = [Quarantined("binance", n, "too long", payload * 2**24) for n, payload in enumerate((b"x", b"\xff"))]
+    async with sinks.connect(f"kafka://{place(brokers)}/t") as sink:
+        assert await sink.write(frames, draft(frames)) == Counts(0, 0, 2)
+
+
+async def test_an_empty_batch_asks_whether_a_broker_is_there(brokers: list[Producer]) -> None:
+    """It is, or it is not."""
+    async with sinks.connect(f"kafka://{place(brokers)}/t") as sink:
+        assert await sink.write([], draft([])) == Counts(0, 0, 0)
+    async with sinks.connect("kafka://127.0.0.1:1/t?timeout=0.1") as sink:
+        with pytest.raises(SinkError, match=r"127\.0\.0\.1:1/t: "):
+            await sink.write([], draft([]))
 
 
 def _driver(servers: str) -> KafkaDriver:

@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "chart": (files.chart, "chart BTC/USDT --interval 5m --output chart.html"),
     "replay": (collecting.replay, "replay captures/binance-20260101T00Z.jsonl.gz --database replayed.db"),
     "simulate": (collecting.simulate, "simulate --port 9000 --rate 1000 --fault garble,share=0.02"),
+    "doctor": (looking.doctor, "doctor --exchange kraken"),
     "exchanges": (looking.list_exchanges, "exchanges --format json"),
     "symbols": (looking.symbols, "symbols kraken --format json"),
     "init": (looking.init, "init"),

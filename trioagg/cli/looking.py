@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,9 @@ from trioagg.cli.options import (
     Interval,
     Kind,
     Listing,
+    Sinks,
     Symbols,
+    given,
     read_settings,
     upper,
     value,
@@ -117,6 +121,36 @@ def symbols(
     show_symbols(trio.run(lambda: ask(settings.run.exchanges[0], settings, offline=simulated)), form.value)
 
 
+def doctor(
+    exchange: Exchanges = None,
+    database: Database = None,
+    sink: Sinks = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="Ask the built-in exchange, offline.")] = False,
+    form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE,
+    config: Config = None,
+) -> None:
+    """Look whether a run would go well: exchanges, clock, disk, further stores, settings; exit 1 if not.
+
+    Each trouble comes with its cure. Within 20 seconds it is over, whoever does not answer. Stores are opened as a run
+    opens them.
+    """
+    import trio
+
+    from trioagg.pipeline.doctor import examine
+    from trioagg.settings import sources
+    from trioagg.views.findings import show_findings
+
+    flags = {
+        "exchanges": ("--exchange", exchange),
+        "database": ("--database", database),
+        "sinks": ("--sink", sink),
+    }
+    settings = read_settings(config, **flags)
+    told = sources(file=config, environment=os.environ, flags=given(**flags))
+    if show_findings(trio.run(lambda: examine(settings, told, offline=simulated)), form.value):
+        raise typer.Exit(FAILED)
+
+
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("settings.ini"),
 ) -> None:
@@ -124,7 +158,8 @@ def init(
     from trioagg.settings import template
 
     try:
-        with path.open("x", encoding="utf-8") as file:
+        opener = partial(os.open, mode=0o600)  # sinks may be named in it, with their passwords
+        with open(path, "x", encoding="utf-8", opener=opener) as file:
             file.write(template())
     except FileExistsError:
         raise SettingsError(f"{path}: is there already; nothing was written") from None

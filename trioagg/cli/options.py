@@ -75,15 +75,21 @@ def read_settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
     from trioagg import logs
     from trioagg.settings import load, unknown_variables
 
-    given: Values = {"run": {}}
-    for name, (flag, value) in flags.items():
-        if value is not None and value != []:
-            given["run"][name] = (", ".join(value) if isinstance(value, list) else str(value), flag)
-    settings = load(file=config, environment=os.environ, flags=given)
+    settings = load(file=config, environment=os.environ, flags=given(**flags))
     logs.configure(level=settings.run.log_level, style=settings.run.log_format)
     for name in unknown_variables(os.environ):
         logs.log.warning("a variable sets nothing: no such section", name=name)
     return settings
+
+
+def given(**flags: tuple[str, Any]) -> Values:
+    """The flags that were given, as settings of the section ``run``: key → (flag, value)."""
+    texts = {
+        name: (", ".join(value) if isinstance(value, list) else str(value), flag)
+        for name, (flag, value) in flags.items()
+        if value is not None and value != []
+    }
+    return {"run": texts}
 
 
 def value(flag: str, text: str | None, parse: Callable[[str], Any]) -> Any:

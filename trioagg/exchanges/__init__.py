@@ -88,6 +88,12 @@ __all__ = [
 ]
 
 
+LONGEST = 64
+"""Characters of a symbol; no market's has as many."""
+REMEMBERED = 20_000
+"""Spellings that a connection remembers."""
+
+
 class Exchange(ABC):
     """One connection's worth of an exchange; see the module's docstring for its life."""
 
@@ -153,10 +159,21 @@ class Exchange(ABC):
         return [subscriptions[start : start + size] for start in range(0, len(subscriptions), size)]
 
     def symbol(self, native: str) -> str:
-        """The unified spelling: as the instrument list has it, else by rule."""
-        if native not in self.__symbols:
-            self.__symbols[native] = self.unified(native)
-        return self.__symbols[native]
+        """The unified spelling: as the instrument list has it, else by rule.
+
+        Raises:
+            WireError: it is no name of a market.
+        """
+        return self.__symbols.get(native) or self._met(native)
+
+    def _met(self, native: str) -> str:
+        """The spelling of a market that nobody has named before; a hostile far end names more than are remembered."""
+        symbol = self.unified(native)
+        if not (0 < len(symbol) <= LONGEST and symbol.isprintable()):
+            raise WireError(f"impossible symbol {native[:LONGEST]!r}")
+        if len(self.__symbols) < REMEMBERED:
+            self.__symbols[native] = symbol
+        return symbol
 
     def wants(self, symbol: str, channel: Channel) -> bool:
         """Whether it was subscribed to; a replay takes everything."""

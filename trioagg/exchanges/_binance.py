@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Ack, Refused
-from trioagg.exchanges._numbers import positive
+from trioagg.exchanges._numbers import Number, positive
 from trioagg.exchanges._records import Market, candle, spot
 from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade
@@ -22,7 +22,7 @@ class Deal(Struct, tag_field="e", tag="trade"):
     """``@trade``; ``m``: the buyer was the maker."""
 
     s: str
-    t: int
+    t: Number
     p: Decimal
     q: Decimal
     T: int
@@ -128,7 +128,7 @@ class RestTime(Struct):
 class RestTrade(Struct):
     """One of ``trades`` and ``historicalTrades``."""
 
-    id: int
+    id: Number
     price: Decimal
     qty: Decimal
     time: int

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from trioagg.exchanges import _binance as spot
-from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._numbers import Number, positive, quantities
 from trioagg.exchanges._records import Market
 from trioagg.exchanges._records import candle as candle_of
 from trioagg.exchanges._times import nanos
@@ -33,7 +33,7 @@ class AggTrade(Told, tag="aggTrade"):
     """What one order took at one price; ``m``: the buyer was the maker."""
 
     s: str
-    a: int
+    a: Number
     p: Decimal
     q: Decimal
     T: int
@@ -44,7 +44,7 @@ class RawTrade(Told, tag="trade"):
     """``X``: what brought it about; other than MARKET, it was no trade between two people."""
 
     s: str
-    t: int
+    t: Number
     p: Decimal
     q: Decimal
     T: int
@@ -206,7 +206,7 @@ class RestMark(
 class RestDeal(Struct):
     """One of ``/fapi/v1/aggTrades``."""
 
-    a: int
+    a: Number
     p: Decimal
     q: Decimal
     T: int
@@ -281,6 +281,7 @@ def instrument(symbol: RestSymbol) -> Instrument:
     """A perpetual contract."""
     rules = {rule.filter_type: rule for rule in symbol.filters}
     ticks, lots = rules.get("PRICE_FILTER"), rules.get("LOT_SIZE")
+    quantities(*(rule.tick_size for rule in (ticks, lots) if rule), *(rule.step_size for rule in (ticks, lots) if rule))
     return Instrument(
         exchange="binanceusdm",
         symbol=f"{symbol.base_asset}/{symbol.quote_asset}:{symbol.margin_asset}",

@@ -12,7 +12,7 @@ from attrs import evolve
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._numbers import Number, positive, quantities
 from trioagg.exchanges._records import candle, known, spot
 from trioagg.exchanges._times import length, nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
@@ -87,7 +87,7 @@ class Told(Struct):
 class _Trade(Struct, array_like=True):
     """``amount`` below zero: the taker sold."""
 
-    id: int
+    id: Number
     mts: int
     amount: Decimal
     price: Decimal

@@ -11,7 +11,7 @@ from attrs import evolve
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import quantities, step
+from trioagg.exchanges._numbers import Number, quantities, step
 from trioagg.exchanges._records import candle, known, parted, spot
 from trioagg.exchanges._times import length, nanos, seconds
 from trioagg.model import Candle, Instrument, Level, Nanos
@@ -40,7 +40,7 @@ class Envelope(Struct):
 class Trade(Struct):
     """One of ``live_trades_…``; ``type`` 0: the taker bought. ``timestamp`` is in seconds or milliseconds."""
 
-    id: int
+    id: Number
     price_str: Decimal
     amount_str: Decimal
     type: Literal[0, 1]
@@ -95,7 +95,7 @@ class RestTrade(Struct):
     """One of ``/transactions/``, in whole seconds."""
 
     date: int
-    tid: int
+    tid: Number
     price: Decimal
     amount: Decimal
     type: Literal[0, 1]

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from trioagg.exchanges._numbers import Number
 from trioagg.exchanges._records import Market, candle, spot
 from trioagg.exchanges._times import length, rfc3339, seconds
 from trioagg.model import Candle, Instrument, Level, Nanos
@@ -29,7 +30,7 @@ class Head(Struct):
 class Trade(Struct):
     """A trade of REST; ``side`` is the maker's."""
 
-    trade_id: int
+    trade_id: Number
     side: Literal["buy", "sell"]
     size: Decimal
     price: Decimal
@@ -80,7 +81,7 @@ class Heartbeat(Struct):
     """``last_trade_id``: by now."""
 
     product_id: str
-    last_trade_id: int
+    last_trade_id: Number
 
 
 class Subscribed(Struct):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges._books import Change
-from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._numbers import Number, positive, quantities
 from trioagg.exchanges._records import Market, candle
 from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Liquidation, Nanos, OpenInterest, Side, Ticker, Trade
@@ -61,7 +61,7 @@ class Deal(Struct):
     """A trade; ``liquidation`` says whose position was closed by force: the maker's (M), the taker's (T), both (MT)."""
 
     instrument_name: str
-    trade_seq: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    trade_seq: Number
     price: Decimal
     amount: Decimal
     direction: Side

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from trioagg.errors import RateLimited, WireError
-from trioagg.exchanges._numbers import number, positive, quantities, step
+from trioagg.exchanges._numbers import Number, number, positive, quantities, step
 from trioagg.exchanges._records import Market, spot
 from trioagg.exchanges._records import candle as candle_of
 from trioagg.exchanges._times import nanos, seconds
@@ -45,13 +45,13 @@ class Envelope(Struct):
 class Trade(Struct):
     """One trade; ``id_market`` counts those of its market."""
 
-    id: int
+    id: Number
     create_time_ms: Decimal
     side: Side
     currency_pair: str
     amount: Decimal
     price: Decimal
-    id_market: int | None = None
+    id_market: Number | None = None
 
 
 class Quote(Struct):
@@ -105,7 +105,7 @@ class Candle(Struct):
 class RestTrade(Struct):
     """As ``Trade``, with everything as text."""
 
-    id: int
+    id: Number
     create_time_ms: Decimal
     currency_pair: str
     side: Side
@@ -120,7 +120,7 @@ class RestBook(Struct):
     update: int
     bids: list[Level]
     asks: list[Level]
-    id: int | None = None
+    id: Number | None = None
 
 
 class RestCandle(Struct, array_like=True):

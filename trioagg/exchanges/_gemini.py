@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import Ack, Refused, Retire, Subscription
-from trioagg.exchanges._numbers import positive
+from trioagg.exchanges._numbers import Number, positive
 from trioagg.exchanges._records import Market, candle, spot
 from trioagg.exchanges._times import length, nanos
 from trioagg.model import Candle, Channel, Instrument, Level, Nanos, Trade
@@ -42,7 +42,7 @@ class Deal(Struct):
     """``@trade``; ``m``: the buyer was the maker."""
 
     s: str
-    t: int
+    t: Number
     p: Decimal
     q: Decimal
     E: int
@@ -85,7 +85,7 @@ class Funding(Struct):
 class RestTrade(Struct, rename={"id": "tid", "time": "timestampms", "side": "type"}):
     """One of ``/v1/trades``; ``side`` is the taker's, where there is one."""
 
-    id: int
+    id: Number
     time: int
     price: Decimal
     amount: Decimal
@@ -96,7 +96,7 @@ class OldTrade(Struct, tag="trade", rename={"id": "event_id", "time": "timestamp
     """A trade of the archived socket."""
 
     symbol: str
-    id: int
+    id: Number
     time: int
     price: Decimal
     amount: Decimal

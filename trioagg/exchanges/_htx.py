@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import _records
 from trioagg.exchanges._books import NOBODY, Half
-from trioagg.exchanges._numbers import EXACT, plain, positive, quantities, step
+from trioagg.exchanges._numbers import EXACT, Number, plain, positive, quantities, step
 from trioagg.exchanges._times import length, nanos, seconds
 from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade
 
@@ -59,7 +59,7 @@ class Data(Struct, Generic[T]):
 class Deal(Struct, kw_only=True):
     """A trade of a swap: ``amount`` is in contracts, ``quantity`` in the base currency; old ones lack it."""
 
-    number: int = msgspec.field(name="id")
+    number: Number = msgspec.field(name="id")
     ts: int
     price: Decimal
     amount: Decimal
@@ -70,13 +70,13 @@ class Deal(Struct, kw_only=True):
 class SpotDeal(Deal, kw_only=True):
     """A spot trade on the socket, which has one amount only."""
 
-    number: int = msgspec.field(name="tradeId")
+    number: Number = msgspec.field(name="tradeId")
 
 
 class SpotRestDeal(Deal, kw_only=True):
     """A spot trade in REST."""
 
-    number: int = msgspec.field(name="trade-id")
+    number: Number = msgspec.field(name="trade-id")
 
 
 class SpotQuote(Struct, rename="camel"):
@@ -331,6 +331,7 @@ def spot(told: Symbol) -> Instrument:
 def swap(told: Contract) -> Instrument:
     """A perpetual swap."""
     base, _, quote = told.contract_code.partition("-")
+    quantities(told.price_tick, told.contract_size)
     return Instrument(
         exchange="htx",
         symbol=f"{base}/{quote}:{quote}",

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from trioagg.errors import WireError
-from trioagg.exchanges._numbers import positive, quantities, step
+from trioagg.exchanges._numbers import Number, positive, quantities, step
 from trioagg.exchanges._records import candle, spot
 from trioagg.exchanges._times import nanos
 from trioagg.model import Candle, Funding, Instrument, Level, Nanos, OpenInterest, Side, Trade
@@ -75,7 +75,7 @@ class Deal(Struct):
     px: Decimal
     sz: Decimal
     time: int
-    tid: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    tid: Number
 
 
 class Place(Struct):

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from trioagg.exchanges._numbers import positive, quantities, step
+from trioagg.exchanges._numbers import Number, positive, quantities, step
 from trioagg.exchanges._records import Market, parted, spot
 from trioagg.exchanges._records import candle as candle_of
 from trioagg.exchanges._times import seconds
@@ -64,7 +64,7 @@ class Trade(Struct):
     side: Side
     price: Decimal
     qty: Decimal
-    trade_id: int
+    trade_id: Number
     timestamp: str
 
 
@@ -165,7 +165,7 @@ class RestTrade(Struct, array_like=True):
     side: Literal["b", "s"]
     kind: str
     misc: str
-    trade_id: int
+    trade_id: Number
 
 
 class RestCandle(Struct, array_like=True):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from typing import Annotated
+
+from msgspec import Meta
 
 from trioagg.errors import WireError
 from trioagg.model import TradeId
@@ -11,6 +14,11 @@ SMALLEST = Decimal("1e-40")
 LARGEST = Decimal("1e40")
 """No market quotes outside these; beyond lies only nonsense such as ``1e999999``, whose digits alone fill a disk."""
 
+WIDEST = Decimal("9" * 100).__sizeof__()
+"""The memory that the digits of a number may take: a column of a store holds 255 of them, and no market quotes 100."""
+
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""An id that an exchange counts; what a store's integers do not hold is none."""
 
 EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 """Turns a number of contracts into an amount, and refuses to round."""
@@ -24,7 +32,7 @@ def positive(*numbers: Decimal) -> None:
         decimal.InvalidOperation: one of them is not a number.
     """
     for number in numbers:
-        if not SMALLEST <= number <= LARGEST:
+        if not SMALLEST <= number <= LARGEST or number.__sizeof__() > WIDEST:
             raise WireError(f"not a positive number: {number}"[:120])
 
 
@@ -63,8 +71,8 @@ def trade_id(text: str) -> TradeId:
     """A number where an exchange writes one, digit for digit; else the text.
 
     Raises:
-        WireError: there is none.
+        WireError: there is none, or it is no id.
     """
-    if not text:
-        raise WireError("a trade without an id")
-    return int(text) if plain(text) else text
+    if not 0 < len(text) <= 100:
+        raise WireError("a trade without an id, or with an endless one")
+    return int(text) if plain(text) and int(text) < 2**63 else text

@@ -6,16 +6,16 @@ import zlib
 from collections.abc import Sequence
 from decimal import Decimal
 from itertools import zip_longest
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 from attrs import evolve
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Ack, Output, Refused, Retire
 from trioagg.exchanges._books import OrderBook
-from trioagg.exchanges._numbers import EXACT, number, positive, quantities
+from trioagg.exchanges._numbers import EXACT, Number, number, positive, quantities
 from trioagg.exchanges._records import Market, candle
 from trioagg.exchanges._times import nanos
 from trioagg.model import Book as Snapshot
@@ -87,7 +87,7 @@ class Deal(Struct, rename="camel"):
     """A trade; ``sz`` in contracts for swaps."""
 
     inst_id: str
-    trade_id: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    trade_id: Number
     px: Decimal
     sz: Decimal
     side: Side

@@ -70,8 +70,12 @@ def spot(
     Args:
         pair: the canonical base and quote.
         tick, step: the smallest steps of price and amount; None or 0 where there is no rule.
+
+    Raises:
+        WireError: one of them cannot be.
     """
     base, quote = pair
+    quantities(tick, step)
     return Instrument(
         exchange=exchange,
         symbol=f"{base}/{quote}",

@@ -22,6 +22,21 @@ EVERY = 60.0
 SECOND = 1_000_000_000
 
 
+async def offset(adapter: type[Exchange], rest: Rest, stamps: Stamps) -> tuple[Nanos, Nanos] | None:
+    """An exchange's clock less ours, and by how much that may be wrong; None where it does not tell its time.
+
+    Raises:
+        LinkError: it does not answer.
+        GARBLED: the answer is no time.
+    """
+    if adapter.clock is None:
+        return None
+    sent = stamps.take()
+    answer = await rest.ask(adapter.clock, attempts=1)
+    told = adapter.time(answer.payload)
+    return told - (sent + answer.received) // 2, (answer.received - sent) // 2
+
+
 @define(eq=False)
 class Clock:
     """Checks one exchange's clock.
@@ -55,20 +70,14 @@ class Clock:
             self._warn(offset, uncertainty)
 
     async def _told(self) -> tuple[Nanos | None, Nanos | None]:
-        """The exchange's clock less ours by its time endpoint, and by how much that may be wrong."""
-        if self.adapter.clock is None:
-            return None, None
-        sent = self.stamps.take()
+        """See ``offset``; nothing where it cannot be known now."""
         try:
-            answer = await self.rest.ask(self.adapter.clock, attempts=1)
-            told = self.adapter.time(answer.payload)
+            return await offset(self.adapter, self.rest, self.stamps) or (None, None)
         except LinkError as error:
             log.debug("no time", reason=str(error))
-            return None, None
         except GARBLED as error:
             log.warning("the exchange's time cannot be understood", reason=str(error)[:200])
-            return None, None
-        return told - (sent + answer.received) // 2, (answer.received - sent) // 2
+        return None, None
 
     def _warn(self, offset: Nanos, uncertainty: Nanos) -> None:
         surely = max(abs(offset) - uncertainty, 0) / SECOND

@@ -72,7 +72,7 @@ class Collection:
     def _start(self, name: str) -> None:
         feeds, scope = feeds_of(name, self.settings, self.place, hint=self.hint), trio.CancelScope()
         self._feeds[name] = feeds, scope
-        self.nursery.start_soon(self._live, feeds, scope)
+        self.nursery.start_soon(self._live, feeds, scope, name=name)
 
     async def _live(self, feeds: Feeds, scope: trio.CancelScope) -> None:
         with scope:

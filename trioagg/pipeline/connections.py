@@ -72,7 +72,7 @@ class Connections:
         paths = [name + letter for letter in PATHS[: self.redundancy]]
         relays = {path: Relay(self.stream(feed, path), self.attempts(), lead) for path in paths}
         line = Line(feed.subscriptions, relays)
-        nursery.start_soon(self._live, line)
+        nursery.start_soon(self._live, line, name=f"{self.adapter.name} {name}")
         return line
 
     def _changed(self, line: Line, feed: Feed) -> Line:
@@ -88,7 +88,7 @@ class Connections:
         with line.scope:
             async with trio.open_nursery() as nursery:
                 for name, relay in line.relays.items():
-                    nursery.start_soon(self._carry, name, relay)
+                    nursery.start_soon(self._carry, name, relay, name=f"{self.adapter.name} {name} supervised")
 
     async def _carry(self, name: str, relay: Relay) -> None:
         structlog.contextvars.bind_contextvars(connection=name)

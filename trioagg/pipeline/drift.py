@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from attrs import define, field
 
+from trioagg.exchanges import GARBLED
 from trioagg.model import Nanos
 from trioagg.simulator.transcript import load
 
@@ -54,10 +55,9 @@ class Drift:
 
     def _see(self, exchange: str, payload: bytes) -> None:
         try:
-            told = msgspec.json.decode(payload)
-        except msgspec.DecodeError:  # quarantined by whoever needed to understand it
+            unknown = set(paths(msgspec.json.decode(payload))) - known(exchange)
+        except GARBLED:  # quarantined by whoever needed to understand it
             return
-        unknown = set(paths(told)) - known(exchange)
         if unknown:
             self.frames += 1
             heard = self._told.setdefault(exchange, set())

@@ -114,9 +114,9 @@ class Feeds:
             hint=self.hint,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._clock)
+            nursery.start_soon(self._clock, name=f"{self.adapter.name} clock")
             if self._listed is None:
-                nursery.start_soon(self._list_later, listing)
+                nursery.start_soon(self._list_later, listing, name=f"{self.adapter.name} list")
             while True:
                 changed, feed = self._changed, await self._wanted()
                 connections.carry(feed, nursery)
@@ -138,9 +138,10 @@ class Feeds:
     def _ask(self, feed: Feed, nursery: trio.Nursery) -> None:
         """Begin what asks REST for it."""
         if self.settings.repair.backfill_limit:
-            nursery.start_soon(self._repair, feed)
+            nursery.start_soon(self._repair, feed, name=f"{self.adapter.name} repair")
         for fetch in self.adapter(feed).polls():
-            nursery.start_soon(self._poll, feed, fetch)
+            path = fetch.path.partition("?")[0]
+            nursery.start_soon(self._poll, feed, fetch, name=f"{self.adapter.name} poll {path}")
 
     async def _list_later(self, listing: Listing) -> None:
         self._listed = await listing.later()

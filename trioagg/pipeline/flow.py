@@ -21,6 +21,11 @@ from attrs import define, field, frozen
 
 T = TypeVar("T")
 
+LIGHT = 65_536
+"""Bytes of a batch's payloads that are not worth counting."""
+HEAVIEST = 64 * 2**20
+"""Bytes of payloads that may wait: a hostile far end sends frames of a size of which no number is small."""
+
 PRESSURE = 0.5
 """Share of a flow's capacity beyond which what waits counts as pressure.
 
@@ -59,6 +64,16 @@ class Slot(list[Any]):
             self[0] = message
 
 
+class Heavy(list[Any]):
+    """A batch whose payloads are large: it counts by its bytes too."""
+
+    __slots__ = ("weight",)
+
+    def __init__(self, messages: Sequence[Any], weight: int) -> None:
+        super().__init__(messages)
+        self.weight = weight
+
+
 @define(eq=False)
 class Gauge:
     """How full a flow is.
@@ -69,6 +84,7 @@ class Gauge:
         limit: messages that may wait before that counts as pressure.
         waiting: messages put and not taken.
         slots: while there is pressure, where the newest message of each state waits.
+        weight: bytes of the heavy batches that wait.
     """
 
     name: str
@@ -76,6 +92,7 @@ class Gauge:
     limit: float = math.inf
     waiting: int = 0
     slots: dict[Hashable, Slot] = field(factory=dict)
+    weight: int = 0
     _peak: int = 0
     _room: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
@@ -83,6 +100,11 @@ class Gauge:
     def peak(self) -> int:
         """The most that ever waited."""
         return max(self._peak, self.waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether those who put must wait."""
+        return self.waiting - len(self.slots) >= self.capacity or self.weight > HEAVIEST
 
     def add(self, count: int) -> None:
         """Count messages in."""
@@ -94,17 +116,19 @@ class Gauge:
         self.waiting -= count
         if self.slots and self.waiting <= self.limit:
             self.slots.clear()  # the next of a state goes behind those, to keep their order
-        if self.waiting - len(self.slots) < self.capacity:
+        if not self.full:
             self._room.unpark_all()
 
-    def vacate(self, slot: Slot) -> None:
-        """Let nothing be put any more into a slot that was taken."""
-        if self.slots.get(slot.state) is slot:
-            del self.slots[slot.state]
+    def release(self, batch: Sequence[Any]) -> None:
+        """A batch was taken: nothing can be put into its slot any more, and it weighs nothing."""
+        if type(batch) is Slot and self.slots.get(batch.state) is batch:
+            del self.slots[batch.state]
+        elif type(batch) is Heavy:
+            self.weight -= batch.weight
 
     async def room(self) -> None:
-        """Wait until fewer than ``capacity`` wait."""
-        while self.waiting - len(self.slots) >= self.capacity:
+        """Wait until fewer than ``capacity`` wait, and no more than ``HEAVIEST`` bytes of heavy ones."""
+        while self.full:
             await self._room.park()
 
 
@@ -116,10 +140,17 @@ class Inlet(Generic[T]):
     _channel: trio.MemorySendChannel[Sequence[T]]
     _conflation: Conflation | None = None
 
-    def put(self, batch: Sequence[T]) -> None:
-        """Put a batch, which nobody may change any more; never waits."""
+    def put(self, batch: Sequence[T], weight: int = 0) -> None:
+        """Put a batch, which nobody may change any more; never waits.
+
+        Args:
+            weight: bytes of payloads in it, where they may be large.
+        """
         if self.gauge.waiting > self.gauge.limit and self._conflation:
             batch = self._conflated(batch, self._conflation)
+        if batch and weight > LIGHT:
+            batch = Heavy(batch, weight)
+            self.gauge.weight += weight
         if batch:
             self._channel.send_nowait(batch)
             self.gauge.add(len(batch))
@@ -176,8 +207,7 @@ class Outlet(Generic[T]):
             trio.EndOfChannel: the inlet is closed and all was taken.
         """
         first = await self._channel.receive()
-        if type(first) is Slot:
-            self.gauge.vacate(first)
+        self.gauge.release(first)
         batch = list(first)
         self.gauge.remove(len(batch))
         return batch + self.take_waiting(most - len(batch))
@@ -190,8 +220,7 @@ class Outlet(Generic[T]):
                 more = self._channel.receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
-            if type(more) is Slot:
-                self.gauge.vacate(more)
+            self.gauge.release(more)
             batch += more
         self.gauge.remove(len(batch))
         return batch

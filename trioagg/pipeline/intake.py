@@ -14,7 +14,7 @@ from trioagg.exchanges import Action, Exchange, Fetch, Lost, Missed, Output
 from trioagg.model import Broken, Candle, Channel, Event, Loss, Nanos, Note, Quarantined, Record, Trade
 from trioagg.monitor.metrics import Metrics
 from trioagg.pipeline.drift import Drift
-from trioagg.pipeline.flow import Inlet
+from trioagg.pipeline.flow import Gauge, Inlet
 from trioagg.pipeline.tally import Tally
 from trioagg.transport.capture import Captured
 from trioagg.transport.frames import Frames
@@ -26,6 +26,9 @@ Item = TypeVar("Item", Event, Loss)
 ACTIONS: tuple[type[Action], ...] = get_args(Action)
 KEYED = frozenset({Trade, Candle, Quarantined})
 """What every sink stores once, however often and by whomever it is brought."""
+
+KINDS = 100
+"""Reasons for quarantine that are told of one exchange; a hostile far end has more."""
 
 
 @define(eq=False)
@@ -43,6 +46,7 @@ class Intake:
         drift: notes fields that nobody knows.
         lags: exchange → the least lag of its trades since somebody took it, nanoseconds.
         metrics: the books of this run, if somebody keeps any.
+        rubbish: exchange → bytes of what could not be understood.
     """
 
     tally: Tally
@@ -52,7 +56,8 @@ class Intake:
     drift: Drift = field(factory=Drift)
     lags: dict[str, Nanos] = field(factory=dict)
     metrics: Metrics | None = None
-    _reported: set[tuple[str, str]] = field(factory=set)
+    rubbish: dict[str, int] = field(factory=dict)
+    _reported: dict[str, set[str]] = field(factory=dict)
 
     def beside(self) -> Intake:
         """The door for a connection that runs beside another one: lets in only what cannot come in twice."""
@@ -107,6 +112,10 @@ class Intake:
         if self.captures:
             await self.captures.room()
 
+    def gauges(self) -> list[Gauge]:
+        """How full each flow is."""
+        return [inlet.gauge for inlet in (*self.sinks, *((self.captures,) if self.captures else ()))]
+
     def close(self) -> None:
         """Nothing more comes: the flows end when they are empty."""
         for inlet in self.sinks:
@@ -116,7 +125,7 @@ class Intake:
 
     def _record(self, captured: Sequence[Captured]) -> None:
         if self.captures:
-            self.captures.put(captured)
+            self.captures.put(captured, sum(len(one.payload) for one in captured))
 
     def _chosen(self, out: list[Output], captured: Captured) -> list[Output]:
         """What one frame or answer means; it is recorded if all of it is kept, so that a replay adds nothing."""
@@ -135,8 +144,7 @@ class Intake:
             return [*before, *after], [*wanted, *more]
         actions = [item for item in out if isinstance(item, ACTIONS)] if kinds & set(ACTIONS) else []
         events = cast(list[Event], [item for item in out if not isinstance(item, ACTIONS)] if actions else out)
-        if Quarantined in kinds:
-            self._report(events)
+        weight = self._report(adapter.name, events) if Quarantined in kinds else 0
         if Missed in kinds:
             self.note(self._kept([_loss(adapter.name, item, at) for item in actions if isinstance(item, Missed)]))
         kept = self._kept(events)
@@ -147,23 +155,30 @@ class Intake:
         if self.metrics:
             self.metrics.took(adapter.name, kept, at)
         for inlet in self.sinks:
-            inlet.put(kept)
+            inlet.put(kept, weight)
         return events, actions
 
     def _kept(self, items: Sequence[Item]) -> Sequence[Item]:
         return [item for item in items if self.keep(item)] if self.keep else items
 
-    def _report(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if isinstance(event, Quarantined):
-                kind = (event.exchange, re.sub(r"\d+", "N", event.reason))
-                if kind not in self._reported:
-                    self._reported.add(kind)
-                    log.warning("frame quarantined; more of this kind are counted only", reason=event.reason)
+    def _report(self, exchange: str, events: Sequence[Event]) -> int:
+        """Tell each kind of garbled frame once; the bytes of those that are among the events."""
+        garbled = [event for event in events if isinstance(event, Quarantined)]
+        for event in garbled:
+            kind, told = re.sub(r"\d+", "N", event.reason), self._reported.setdefault(exchange, set())
+            if kind not in told and len(told) < KINDS:
+                told.add(kind)
+                log.warning("frame quarantined; more of this kind are counted only", reason=event.reason)
+        weight = sum(len(event.payload) for event in garbled)
+        self.rubbish[exchange] = self.rubbish.get(exchange, 0) + weight
+        return weight
 
 
 def _loss(exchange: str, missed: Missed, at: Nanos) -> Loss:
-    return Loss(exchange, missed.symbol, missed.channel, missed.first, missed.last, missed.reason, at)
+    """What was missed, for the ledgers; without its numbers where those are none that a store could hold."""
+    ends = (missed.first, missed.last)
+    first, last = ends if all(end is None or 0 <= end < 2**62 for end in ends) else (None, None)
+    return Loss(exchange, missed.symbol, missed.channel, first, last, missed.reason, at)
 
 
 def _unpacked(frames: Frames, encoding: str) -> Frames:

@@ -93,14 +93,18 @@ class Repair:
         return next((run for run in runs if run not in done and now >= self._resting.get((symbol, run), 0)), None)
 
     def _newest(self, symbol: str, gaps: Sequence[Gap]) -> Run | None:
-        done = self._done.get(symbol, [])
+        alone = union([*self._done.get(symbol, []), *self._asleep(symbol)])
         open_runs = union((part.first, part.last) for gap in gaps for part in gap.parts if part.status == "open")
-        awake = [run for run in without(open_runs, done) if trio.current_time() >= self._resting.get((symbol, run), 0)]
-        if not awake or (spare := self.limit - size(done)) <= 0:
+        awake = without(open_runs, alone)
+        if not awake or (spare := self.limit - size(alone)) <= 0:
             return None
         first, last = awake[-1]
         first = min((run[0] for run in awake if last - run[0] < TOGETHER), default=first)
         return max(first, last - spare + 1), last
+
+    def _asleep(self, symbol: str) -> list[Run]:
+        now = trio.current_time()
+        return [run for (whose, run), until in self._resting.items() if whose == symbol and now < until]
 
     async def _mend(self, symbol: str, run: Run) -> None:
         log.debug("filling a gap", symbol=symbol, first=run[0], last=run[1])

@@ -71,6 +71,7 @@ async def replay(files: Sequence[Path], settings: Settings, *, choice: Choice, p
             async with open_sinks(settings.run) as stores:
                 async with storing(stores, settings, outcome, causes=CAUSES) as producing:
                     producing.intake.keep = choice.keeps
+                    stop.gauges.extend(producing.intake.gauges())
                     player = Player(producing.intake, choice, outcome, settings.book.plan)
                     with stop.receiving:
                         await _play(files, player, progress)

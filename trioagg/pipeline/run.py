@@ -35,7 +35,7 @@ from trioagg.pipeline.collection import Collection
 from trioagg.pipeline.display import Display
 from trioagg.pipeline.feeds import Place, Roll, check_channels
 from trioagg.pipeline.monitoring import Monitor
-from trioagg.pipeline.signals import at_hangups, stopping
+from trioagg.pipeline.signals import Stop, stopping
 from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.space import Space
 from trioagg.pipeline.storing import Causes, Describe, open_sinks, storing
@@ -84,12 +84,12 @@ async def run(job: Job) -> Outcome:
     outcome = Outcome()
     async with stopping() as stop:
         with stop.everything:
-            await _collect(job, outcome, stop.receiving)
+            await _collect(job, outcome, stop)
         account(outcome, Path(job.settings.run.database))
     return outcome
 
 
-async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> None:
+async def _collect(job: Job, outcome: Outcome, stop: Stop) -> None:
     run = job.settings.run
     async with (
         listening(job.serve) as listeners,
@@ -99,16 +99,17 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
     ):
         settings = await simulated(root, job.settings) if job.simulated else job.settings
         display = Display(Path(run.database), run.exchanges, run.symbols)
-        root.start_soon(Space(Path(run.database), run.min_free_disk).watch)
+        root.start_soon(Space(Path(run.database), run.min_free_disk).watch, name="space")
         if job.display:
-            root.start_soon(display.repeat, run.display_interval)
+            root.start_soon(display.repeat, run.display_interval, name="display")
         monitor = Monitor(settings, outcome.tally) if job.serve else None
         stores = monitor.measured(opened) if monitor else opened
         async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES, folder=job.record) as producing:
+            stop.gauges.extend(producing.intake.gauges())
             if monitor and job.serve:
                 monitor.attach(producing.intake)
-                root.start_soon(monitor.serve, job.serve[0], listeners)
-            with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
+                root.start_soon(monitor.serve, job.serve[0], listeners, name="monitor")
+            with stop.receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
                 telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
                 place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)
                 async with trio.open_nursery() as feeds:
@@ -116,7 +117,8 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
                     collection = Collection(settings, place, feeds, hint=not job.simulated, watchers=watchers)
                     collection.begin()
                     if job.reread:
-                        feeds.start_soon(at_hangups, partial(collection.reread, job.reread))
+                        stop.rereads.append(partial(collection.reread, job.reread))
+            stop.rereads.clear()
         if job.display:
             await display.draw()
         root.cancel_scope.cancel()

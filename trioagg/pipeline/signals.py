@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: the first ends those who produce, the second ends everything. SIGHUP asks for a change.
+"""Ctrl-C and SIGTERM: the first ends those who produce, the second ends everything. SIGUSR1 asks what goes on.
 
-From a terminal SIGHUP means that the terminal was closed, and is one of those that end the run.
+SIGHUP asks for another look at the settings; from a terminal it means that this was closed, and ends the run.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ import trio
 from attrs import field, frozen
 
 from trioagg.errors import bare
+from trioagg.pipeline.flow import Gauge
+from trioagg.pipeline.tree import tell
 
 log = structlog.get_logger(__name__)
 
-HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+ASKS = "SIGUSR1"
+"""The signal that asks for the tree of tasks; Windows has none."""
+AGAIN = "SIGHUP"
+"""The one that asks for another look at the settings; nor that."""
 
 
 @frozen
@@ -29,10 +34,14 @@ class Stop:
     Attributes:
         receiving: by the first signal: nothing more is received, what was is stored.
         everything: by the second signal.
+        gauges: of the channels that are told of, beside the tasks, to whoever asks.
+        rereads: what to do when the settings are to be read again.
     """
 
     receiving: trio.CancelScope = field(factory=trio.CancelScope)
     everything: trio.CancelScope = field(factory=trio.CancelScope)
+    gauges: list[Gauge] = field(factory=list)
+    rereads: list[Callable[[], None]] = field(factory=list)
 
 
 @asynccontextmanager
@@ -46,27 +55,22 @@ async def stopping() -> AsyncIterator[Stop]:
         if threading.current_thread() is not threading.main_thread():
             yield stop
             return
-        with trio.open_signal_receiver(*_signals()) as signals, _released(*_signals()):
+        with trio.open_signal_receiver(*heeded()) as signals, _released():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, stop)
+                nursery.start_soon(_obey, signals, stop, name="signals")
                 yield stop
                 nursery.cancel_scope.cancel()
-
-
-async def at_hangups(do: Callable[[], None]) -> None:
-    """Do it at each SIGHUP, where that is no terminal's end, and can be received."""
-    main = threading.current_thread() is threading.main_thread()
-    if HANGUP is None or HANGUP in _signals() or not main:
-        return
-    with trio.open_signal_receiver(HANGUP) as signals, _released(HANGUP):
-        async for _ in signals:
-            do()
 
 
 async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
     async for number in signals:
         name = signal.Signals(number).name
-        if stop.receiving.cancel_called:
+        if name == ASKS:
+            tell(stop.gauges)
+        elif name == AGAIN and not (sys.stdin and sys.stdin.isatty()):
+            for reread in stop.rereads:
+                reread()
+        elif stop.receiving.cancel_called:
             log.error("second signal: stopping at once", signal=name)
             stop.everything.cancel()
         else:
@@ -75,19 +79,19 @@ async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
 
 
 @contextmanager
-def _released(*signals: signal.Signals) -> Iterator[None]:
+def _released() -> Iterator[None]:
     """Let signals through that were held back until now, and hold them again afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded())
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _signals() -> list[signal.Signals]:
-    names = ("SIGINT", "SIGTERM", "SIGBREAK")  # SIGBREAK: Windows, where SIGTERM never comes
-    found = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return [*found, HANGUP] if HANGUP and sys.stdin and sys.stdin.isatty() else found
+def heeded() -> list[signal.Signals]:
+    """The signals that a run listens for, of those that this system has."""
+    names = ("SIGINT", "SIGTERM", "SIGBREAK", ASKS, AGAIN)  # SIGBREAK: Windows, where SIGTERM never comes
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]

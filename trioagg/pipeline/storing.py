@@ -146,7 +146,7 @@ async def storing(
     with _settled(outcome, writers):
         async with trio.open_nursery() as nursery:
             for writer in writers:
-                nursery.start_soon(writer.run)
+                nursery.start_soon(writer.run, name=f"writer {writer.outlet.gauge.name}")
             captures = _recording(nursery, folder, settings.buffers.channel, outcome.failures) if folder else None
             intake = Intake(outcome.tally, inlets, captures)
             async with trio.open_nursery() as describing:
@@ -208,5 +208,5 @@ def _nothing() -> None:
 
 def _recording(writers: trio.Nursery, folder: Path, capacity: int, failures: list[str]) -> Inlet[Captured]:
     inlet, outlet = flow("recorder", capacity)
-    writers.start_soon(record, outlet, folder, failures)
+    writers.start_soon(record, outlet, folder, failures, name="recorder")
     return inlet

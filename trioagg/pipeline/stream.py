@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -16,6 +16,7 @@ from trioagg.integrity.ledger import DISCONNECTED
 from trioagg.integrity.pulse import Key
 from trioagg.model import CHANNELS, Broken, Carried, Channel, Note, Session, Trade
 from trioagg.pipeline.firsts import Firsts, firsts_of
+from trioagg.pipeline.heap import Heap
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.lead import Leg
 from trioagg.pipeline.rest import Rest
@@ -62,7 +63,7 @@ class Stream:
             LinkError: it ended, or never came to be.
         """
         adapter = self.adapter(self.feed)
-        url = await self._address(adapter, leg)
+        url = await address(adapter, self.ws_url, lambda fetch: self.rest.converse(adapter, fetch, leg.intake))
         async with (
             websocket.connect(url, stamps=self.stamps) as socket,
             self._session(leg),
@@ -123,15 +124,28 @@ class Stream:
     def _trades(self) -> Sequence[Key]:
         return [(symbol, Trade) for symbol in self.feed.symbols(Channel.TRADES)]
 
-    async def _address(self, adapter: Exchange, leg: Leg) -> str:
-        todo = deque(adapter.begin())
-        while todo:
-            match todo.popleft():
-                case Connect(path, host):
-                    return path if "://" in path else (self.ws_url or host or adapter.ws_url) + path
-                case Fetch() as fetch:
-                    todo.extend(await self.rest.converse(adapter, fetch, leg.intake))
-        raise LinkError("the exchange named no address to connect to")
+
+async def address(adapter: Exchange, ws_url: str, converse: Callable[[Fetch], Awaitable[Iterable[Action]]]) -> str:
+    """Where an adapter wants to be connected to, which it may have to ask for.
+
+    Args:
+        ws_url: the user's address, in place of the exchange's own; empty for that.
+        converse: asks REST, and gives what the adapter wants done then.
+
+    Raises:
+        LinkError: it cannot be asked for now, or the exchange names none that is encrypted.
+    """
+    todo = deque(adapter.begin())
+    while todo:
+        match todo.popleft():
+            case Connect(path, host):
+                url = path if "://" in path else (ws_url or host or adapter.ws_url) + path
+                if not ws_url and not url.startswith("wss://"):
+                    raise LinkError("the exchange named an address without encryption")
+                return url
+            case Fetch() as fetch:
+                todo.extend(await converse(fetch))
+    raise LinkError("the exchange named no address to connect to")
 
 
 def _reason(error: BaseException, leg: Leg) -> str:
@@ -156,6 +170,7 @@ class _Connection:
 
     async def read(self, socket: websocket.Socket) -> None:
         """Take frames until the link fails."""
+        heap = Heap()
         while True:
             frames = await socket.receive()
             intake = await self.leg.turn(self.stream.stamps, frames.at)
@@ -165,6 +180,7 @@ class _Connection:
                 self.leg.hear(events)
             self.act(actions)
             await self.leg.intake.room()
+            heap.grown(self.stream.intake.rubbish.get(self.adapter.name, 0), trio.current_time())
 
     def act(self, actions: Iterable[Action]) -> None:
         """Do what the adapter asked for."""

@@ -51,6 +51,7 @@ __all__ = [
     "one_of",
     "place",
     "redacted",
+    "sources",
     "symbol",
     "template",
     "unknown_variables",
@@ -84,15 +85,25 @@ def load(*, file: Path | None = None, environment: Mapping[str, str], flags: Val
     Raises:
         SettingsError: whatever is wrong, the first of it.
     """
-    values = _from_file(file)
-    for layer in (_from_environment(environment), flags or {}):
-        for section, keys in layer.items():
-            values.setdefault(section, {}).update(keys)
+    values = sources(file=file, environment=environment, flags=flags)
     records: dict[str, Any] = {
         section: _record(section, kind, values.pop(section, {})) for section, kind in SECTIONS.items()
     }
     venues = {name.removeprefix(EXCHANGE): _record(name, Venue, keys) for name, keys in values.items()}
     return Settings(**records, venues=venues)
+
+
+def sources(*, file: Path | None = None, environment: Mapping[str, str], flags: Values | None = None) -> Values:
+    """The texts that ``load`` reads, and where each stands; what is not there is the default.
+
+    Raises:
+        SettingsError: the file cannot be read, or a section or variable is unknown.
+    """
+    values = _from_file(file)
+    for layer in (_from_environment(environment), flags or {}):
+        for section, keys in layer.items():
+            values.setdefault(section, {}).update(keys)
+    return values
 
 
 def template() -> str:

@@ -31,6 +31,8 @@ class Sink(Protocol):
     async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
         """Make a batch durable, and what its draft enters into the ledger: all or none; the same again adds nothing.
 
+        An empty batch asks whether the store is there.
+
         Raises:
             SinkError: none of it was written; the same batch may be offered again.
             StoreError: none of it was written, and nothing ever will be until a person acts.

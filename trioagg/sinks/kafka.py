@@ -42,6 +42,12 @@ PAUSE = 0.05
 SLACK = 2.0
 """Seconds that librdkafka may be late with its timeouts, which it looks at once a second."""
 
+MEETING = 5.0
+"""Seconds in which a broker must say what topics it has."""
+
+LARGEST = 2**19
+"""Bytes of a garbled frame: with what stands beside them, a broker's default takes a million."""
+
 LASTING = {
     KafkaError.MSG_SIZE_TOO_LARGE: "; raise max.message.bytes of the topic",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "",
@@ -118,6 +124,8 @@ class KafkaDriver:
 
     def write(self, batch: Sequence[Event], /) -> Counts:
         """See ``Sink.write``; counts what was delivered since the last that was taken."""
+        if not batch:
+            self._meet()
         told, met = self._texts.of(batch)
         bad = sum(text.kind == "quarantine" for text in told)
         letters = [
@@ -167,13 +175,20 @@ class KafkaDriver:
         if self._failed:
             self._complain()
 
+    def _meet(self) -> None:
+        """See whether a broker is there, since nothing is to be sent that would tell."""
+        try:
+            self._producer.list_topics(timeout=min(self._timeout, MEETING))
+        except KafkaException as error:
+            raise SinkError(f"{self._shown}: {self._trouble or error.args[0].str()}") from None
+
     def _produce(self, letter: Letter, deadline: float) -> None:
         """Give it to the local queue, as soon as that has room."""
         while True:
             try:
                 self._producer.produce(
                     letter.topic,
-                    msgspec.json.encode(encodable(letter.row)),
+                    msgspec.json.encode(encodable(_bounded(letter.row))),
                     letter.key.encode(),
                     timestamp=letter.moment // 10**6,
                     headers={"id": letter.id.encode()},
@@ -252,6 +267,12 @@ def _config(place: Address, chosen: Options) -> dict[str, Any]:
         **(login if chosen.security.startswith("sasl") else {}),
         **({"ssl.ca.location": chosen.ca} if chosen.ca else {}),
     }
+
+
+def _bounded(row: Row) -> Row:
+    """A row that a broker takes: of a garbled frame of megabytes its beginning, else one frame would stop the sink."""
+    payload = row.get("payload", "")
+    return row if len(payload) <= LARGEST else {**row, "payload": payload[:LARGEST]}
 
 
 def _key(exchange: str, symbol: str) -> str:

@@ -140,12 +140,12 @@ class RedisDriver:
     def _transact(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         with self._translated():
             pipe = self._client.pipeline(transaction=True)
-            for command in commands:
+            for command in commands or [("PING",)]:
                 pipe.execute_command(*command)
             answers: list[Any] = pipe.execute(raise_on_error=False)
             for error in [answer for answer in answers if isinstance(answer, exceptions.RedisError)]:
                 raise error
-        return answers
+        return answers if commands else []
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -16,6 +16,9 @@ from trioagg.store.trouble import explained
 OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
 
+PRIVATE = 0o600
+"""Who may read a new file: its owner; SQLite gives the files beside it the same mode."""
+
 
 class Database(sqlite3.Connection):
     """An open file; only this folder looks inside.
@@ -39,6 +42,8 @@ def writable(path: Path, patience: float = 1.0) -> Database:
     """
     if not os.path.isdir(path.parent):
         raise StoreError(f"cannot make database {path}: there is no folder {path.parent}")
+    with suppress(OSError):  # it is there, or SQLite will say why it cannot be
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
     with _opening(path, "rwc", patience) as db:
         check(db, path)
         _log_ahead(db, patience)

@@ -9,6 +9,7 @@ its name without that once it is complete. No file is ever overwritten.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Generator, Iterable, Iterator
@@ -174,14 +175,15 @@ class Recorder:
         return part
 
     def _begin(self, exchange: str, hour: int) -> _Part:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stem = f"{exchange}-{datetime.fromtimestamp(hour * 3600, UTC):%Y%m%dT%HZ}"
         for number in count(1):
             final = self.folder / f"{stem}{f'-{number}' if number > 1 else ''}.jsonl.gz"
             path = final.with_name(final.name + ".part")
             if not final.exists():
                 try:
-                    return _Part(hour, path, gzip.GzipFile(path, "xb", compresslevel=5))
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                    return _Part(hour, path, gzip.GzipFile(path, "wb", compresslevel=5))
                 except FileExistsError:
                     continue
         raise AssertionError("count() does not end")

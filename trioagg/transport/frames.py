@@ -37,6 +37,7 @@ WORTH = 3
 """Frames that a rest must bring to be followed by another."""
 _READ = 64 * 1024
 _BATCHES = 64
+_BYTES = 32 * 2**20  # beyond which even fewer batches make the reader wait
 
 
 @frozen
@@ -53,6 +54,11 @@ class Frames:
     payloads: list[bytes]
     binary: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of the payloads."""
+        return sum(map(len, self.payloads))
+
 
 class Inbox:
     """The bounded queue from one connection to its owner, with the reason for its end."""
@@ -61,11 +67,15 @@ class Inbox:
         self.reason = ""
         """Why nothing more comes; empty while it does."""
         self._sender, self._receiver = trio.open_memory_channel[Frames](_BATCHES)
+        self._bytes, self._room, self._left = 0, trio.lowlevel.ParkingLot(), False
 
     async def put(self, frames: Frames) -> None:
         """Waits for room; drops ``frames`` once the owner has left."""
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self._sender.send(frames)
+            self._bytes += frames.size
+            while self._bytes > _BYTES and not self._left:
+                await self._room.park()
 
     async def get(self) -> Frames:
         """Waits for the next batch.
@@ -74,9 +84,12 @@ class Inbox:
             LinkError: nothing more comes, and everything that came was given.
         """
         try:
-            return await self._receiver.receive()
+            frames = await self._receiver.receive()
         except trio.EndOfChannel:
             raise LinkError(self.reason) from None
+        self._bytes -= frames.size
+        self._room.unpark_all()
+        return frames
 
     def finish(self, reason: str) -> None:
         """Tells the owner that nothing more comes; the first reason counts."""
@@ -85,6 +98,8 @@ class Inbox:
 
     def leave(self) -> None:
         """Tells the reader that nobody listens any more."""
+        self._left = True
+        self._room.unpark_all()
         self._receiver.close()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import MappingProxyType
@@ -27,6 +28,7 @@ from trio_websocket import (
 
 from trioagg import __version__
 from trioagg.errors import LinkError, RateLimited
+from trioagg.transport.backoff import retry_after
 from trioagg.transport.clock import Stamps
 from trioagg.transport.dial import aim, dial, limit
 from trioagg.transport.frames import Collect, Frames, FrameStream, Inbox
@@ -221,8 +223,9 @@ def _translate(error: BaseException, frames: FrameStream) -> BaseException:
 
 def _refusal(error: ConnectionRejected) -> LinkError:
     reason = f"the handshake was refused: HTTP {error.status_code}"
-    wait = dict(error.headers).get(b"retry-after", b"")
-    return RateLimited(reason, float(wait)) if wait.isdigit() else LinkError(reason)
+    headers = {name: value.decode("latin-1") for name, value in error.headers}
+    wait = retry_after(headers.get(b"retry-after", ""), headers.get(b"date", ""), time.time())
+    return LinkError(reason) if wait is None else RateLimited(reason, wait)
 
 
 def _collector(websocket: WebSocketConnection, frames: FrameStream, max_size: int) -> Collect:
