@@ -136,7 +136,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def soak(session: nox.Session) -> None:
-    """Walk the fault matrix for 5 minutes; ``-- --minutes 120 --seed 7`` for longer, and the same way again."""
+    """Walk the fault matrix for 5 minutes; ``-- --minutes 30 --seed 7`` for a day's faults, and the same way again."""
     if not Path("bench").is_dir():
         session.skip("there is no bench folder")
     install(session, "bench", package=True)
