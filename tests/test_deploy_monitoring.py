@@ -163,12 +163,14 @@ def test_an_alert_is_about_what_a_run_tells(rule: dict[str, Any]) -> None:
     assert used <= left(parsed(rule["expr"]))
 
 
-def test_every_alert_is_tried() -> None:
-    """Their names differ, and the file for ``promtool test rules`` raises each of them."""
-    names, tried = [rule["alert"] for rule in rules()], (DEPLOY / "prometheus" / "rules.test.yml").read_text("utf-8")
+def test_every_alert_is_tried_and_documented() -> None:
+    """Their names differ; the file for ``promtool test rules`` raises each, and the page lists each with its severity."""
+    told = {rule["alert"]: rule["labels"]["severity"] for rule in rules()}
+    tried = (DEPLOY / "prometheus" / "rules.test.yml").read_text(encoding="utf-8")
+    page = (DEPLOY.parent / "docs" / "deploying.md").read_text(encoding="utf-8")
 
-    assert len(set(names)) == len(names)
-    assert [name for name in names if name not in tried] == []
+    assert len(told) == len(rules()) and [name for name in told if name not in tried] == []
+    assert dict(re.findall(r"^\| `(Trioagg\w+)` \| (\w+) \|", page, flags=re.MULTILINE)) == told
 
 
 @pytest.mark.parametrize(("panel", "target"), targets(), ids=lambda told: told.get("title", told.get("refId")))
