@@ -164,7 +164,7 @@ def test_an_alert_is_about_what_a_run_tells(rule: dict[str, Any]) -> None:
 
 
 def test_every_alert_is_tried_and_documented() -> None:
-    """Their names differ; the file for ``promtool test rules`` raises each, and the page lists each with its severity."""
+    """Their names differ; ``promtool test rules`` raises each, and the page lists each with its severity."""
     told = {rule["alert"]: rule["labels"]["severity"] for rule in rules()}
     tried = (DEPLOY / "prometheus" / "rules.test.yml").read_text(encoding="utf-8")
     page = (DEPLOY.parent / "docs" / "deploying.md").read_text(encoding="utf-8")
