@@ -9,13 +9,9 @@ it needed when it was young.
 from __future__ import annotations
 
 import argparse
-import resource
-import signal
-import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -28,7 +24,8 @@ from attrs import define, field
 from bench import counters, rows
 from bench.collector import EVERY, Collector
 from bench.course import ages, risen
-from bench.walk import Chapter, Step, chapters
+from bench.harm import strike
+from bench.walk import Chapter, chapters
 from trioagg.simulator import load
 from trioagg.simulator.faults import Statistics
 from trioagg.simulator.market import Market
@@ -140,40 +137,8 @@ class Soak:
                 await trio.sleep_until(begin + step.at)
                 self.now = step.name
                 if step in chapter.acts:
-                    await self._strike(step)
+                    await strike(step, self.collector, self.file)
             await trio.sleep_forever()
-
-    async def _strike(self, step: Step) -> None:
-        match step.name:
-            case "SIGTERM" | "SIGKILL":
-                self.collector.send(signal.Signals[step.name])
-            case "SIGSTOP":
-                self.collector.send(signal.SIGSTOP)
-                await self._then(step, partial(self.collector.send, signal.SIGCONT))
-            case "locked" if self.file.exists():
-                with closing(sqlite3.connect(self.file, isolation_level=None, timeout=0)) as other:
-                    await self._hold(other, step)
-            case "EIO" if hasattr(resource, "prlimit") and (process := self.collector.process):
-                limit = partial(resource.prlimit, process.pid, resource.RLIMIT_FSIZE)
-                limit((self.file.stat().st_size if self.file.exists() else 0, resource.RLIM_INFINITY))
-                await self._then(step, partial(limit, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)))
-
-    async def _then(self, step: Step, end: Callable[[], object]) -> None:
-        try:
-            await trio.sleep(step.lasting)
-        finally:
-            end()
-
-    async def _hold(self, other: sqlite3.Connection, step: Step) -> None:
-        """Hold the database, unless somebody writes just now."""
-        for _ in range(20):
-            try:
-                other.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
-                await trio.sleep(0.02)
-            else:
-                await self._then(step, partial(other.execute, "ROLLBACK"))
-                return
 
     async def _quiet(self) -> None:
         """Until nothing is missing."""

@@ -67,10 +67,10 @@ def proved(file: Path) -> dict[tuple[str, ...], float]:
 
 def test_what_grows_with_age_is_told() -> None:
     """A course that is flat once it is warm is well, and so is a moment's need; a slow rise is not."""
-    warm = [Figures(100 - 50 // (n + 1), 20, 30) for n in range(600)]
+    warm = [Figures(100 - 50 // (n + 1), 20, 30) for n in range(1200)]
     busy = [Figures(150, 90, 60) if n % 5 == 0 else figures for n, figures in enumerate(warm)]
-    rising = [Figures(100 + n // 20, 20 + n // 150, 30) for n in range(600)]
+    rising = [Figures(100 + n // 40, 20 + n // 300, 30) for n in range(1200)]
 
     assert risen(warm) == risen(busy) == []
     assert risen(rising) == ["memory rose from 112 to 127", "handles rose from 21 to 23"]
-    assert risen(rising[:50]) == []  # too short to tell
+    assert risen(rising[:1000]) == []  # too short to tell
