@@ -10,7 +10,7 @@ from attrs import fields
 from bench.collector import Figures
 
 LEAST = 1200
-"""Figures without which nothing can be told: by its third sixth, a large frame must have filled the database's cache."""
+"""Figures without which nothing can be told: before the third sixth, a large frame must fill the database's cache."""
 RISE = 1.05
 """What is still flat: memory is never given back to the last byte."""
 
