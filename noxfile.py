@@ -34,6 +34,11 @@ TRIO_RULES = [  # those that ruff lacks
     "ASYNC113",  # start_soon where start is meant
     "ASYNC119",  # a yield inside a context manager in an async generator
 ]
+SCHEMAS = {
+    "compose-spec": ["deploy/compose.yaml", "deploy/compose.full.yaml"],
+    "github-workflows": [".github/workflows/ci.yml"],
+}
+"""Whose files we write → those that must be right by its own schema."""
 
 # pyenv's Pythons that no shim leads to
 os.environ["PATH"] = os.pathsep.join(
@@ -66,10 +71,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the format, the lint rules, and that the pinned versions are up to date with pyproject.toml."""
+    """Check format, lint rules, the files for other programs, and that the pins are what pyproject.toml asks."""
     install(session, "lint")
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
+    for schema, files in SCHEMAS.items():
+        session.run("check-jsonschema", "--quiet", "--builtin-schema", f"vendor.{schema}", *files)
     sources = [str(path) for folder in ("trioagg", "tests", "bench") for path in Path(folder).rglob("*.py")]
     session.run("flake8-async", f"--enable={','.join(TRIO_RULES)}", *sources)
     if shutil.which("uv"):
@@ -91,6 +98,12 @@ def docs(session: nox.Session) -> None:
     """Check that README, changelog and settings.ini tell the truth."""
     install(session, "docs", package=True)
     session.run("pytest", "tests/test_docs.py", "tests/test_packaging.py", *session.posargs)
+
+
+@nox.session
+def image(session: nox.Session) -> None:
+    """Do what deploy/Dockerfile says, without an engine, and run what comes of it; ``-- ""`` without extras."""
+    session.run("python", "tests/image.py", *session.posargs)
 
 
 @nox.session(requires=["wheel"])
@@ -136,7 +149,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def soak(session: nox.Session) -> None:
-    """Walk the fault matrix for 5 minutes; ``-- --minutes 120 --seed 7`` for longer, and the same way again."""
+    """Walk the fault matrix for 5 minutes; ``-- --minutes 30 --seed 7`` for a day's faults, and the same way again."""
     if not Path("bench").is_dir():
         session.skip("there is no bench folder")
     install(session, "bench", package=True)

@@ -1,16 +1,20 @@
-"""The run that is soaked: ``python -m bench.collector SETTINGS`` collects like ``trioagg run`` and tells its figures.
+"""The run that is soaked: ``python -m bench.collector SETTINGS`` collects like ``trioagg run --serve 0``.
 
-``Collector`` keeps such a process up, whatever ends it.
+It tells what it needs, and at its end its account. ``Collector`` keeps such a process up, whatever ends it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -18,6 +22,7 @@ from attrs import asdict, define, field
 
 from bench.server import ROOT
 from trioagg import logs
+from trioagg.model import Nanos
 from trioagg.pipeline.run import Job, run
 from trioagg.settings import load
 
@@ -26,6 +31,8 @@ EVERY = 0.5
 GOODBYE = 30.0
 """Seconds for a clean end."""
 KILOBYTE = 1 if sys.platform == "darwin" else 1024
+PAGES = Path("/proc/self/statm")
+"""Where Linux tells the pages that are in memory."""
 
 
 @define
@@ -33,20 +40,35 @@ class Figures:
     """What a process needs.
 
     Attributes:
-        peak: bytes of memory at the most.
+        memory: bytes, where the system tells; else the most that there ever were.
         handles: open files.
         tasks: of Trio.
     """
 
-    peak: int = 0
+    memory: int = 0
     handles: int = 0
     tasks: int = 0
 
     def most(self, other: Figures) -> None:
         """Take what is larger."""
-        self.peak = max(self.peak, other.peak)
+        self.memory = max(self.memory, other.memory)
         self.handles = max(self.handles, other.handles)
         self.tasks = max(self.tasks, other.tasks)
+
+
+@define(eq=False)
+class Life:
+    """What is known of one process.
+
+    Attributes:
+        began: when it did, nanoseconds UTC.
+        course: what it needed, every half second.
+        account: its last line, by name; empty while it runs, and where it was killed.
+    """
+
+    began: Nanos = field(factory=time.time_ns)
+    course: list[Figures] = field(factory=list)
+    account: dict[str, int] = field(factory=dict)
 
 
 @define(eq=False)
@@ -55,6 +77,7 @@ class Collector:
 
     Attributes:
         config: its settings.
+        life: of the one that is there.
         most: the most that any of them needed.
         asked: the signal that the one that is there should end by.
         failures: of those that ended otherwise, a line each.
@@ -62,32 +85,47 @@ class Collector:
 
     config: Path
     process: trio.Process | None = None
+    life: Life = field(factory=Life)
     most: Figures = field(factory=Figures)
     asked: signal.Signals | None = None
     failures: list[str] = field(factory=list)
+
+    @property
+    def log(self) -> Path:
+        """What all of them logged."""
+        return self.config.with_suffix(".log")
+
+    @property
+    def url(self) -> str:
+        """Where the newest of them tells of itself."""
+        urls: list[str] = re.findall(r"serving .*\burl=(\S+)", self.log.read_text(encoding="utf-8"))
+        return urls[-1]
 
     async def keep(self) -> None:
         """Start it again whenever it ends, until cancelled; then it is dead."""
         while True:
             command = [sys.executable, "-m", "bench.collector", str(self.config)]
-            with self.config.with_suffix(".log").open("ab") as told:
+            self.life = Life()
+            with self.log.open("ab") as told:
                 self.process = await trio.lowlevel.open_process(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=told)
             try:
-                await self._listen(self.process)
+                await self._listen(self.process, self.life)
                 self._judge(await self.process.wait())
             finally:
                 self.process.kill()
                 with trio.CancelScope(shield=True):
                     await self.process.wait()
 
-    async def stop(self) -> None:
-        """A clean end of the one that is there; the next one starts at once."""
-        if process := self.process:
-            self.send(signal.SIGTERM)
-            with trio.move_on_after(GOODBYE) as patience:
-                await process.wait()
-            if patience.cancelled_caught:
-                self.failures.append(f"the run did not end within {GOODBYE:g} s")
+    async def stop(self) -> Life:
+        """A clean end of the one that is there, whose life it was; the next one starts at once."""
+        process, life = self.process, self.life
+        assert process is not None
+        self.send(signal.SIGTERM)
+        with trio.move_on_after(GOODBYE) as patience:
+            await process.wait()
+        if patience.cancelled_caught:
+            self.failures.append(f"the run did not end within {GOODBYE:g} s")
+        return life
 
     def send(self, what: signal.Signals) -> None:
         """Send a signal to the one that is there."""
@@ -95,14 +133,21 @@ class Collector:
             self.asked = what if what in (signal.SIGTERM, signal.SIGKILL) else self.asked
             self.process.send_signal(what)
 
-    async def _listen(self, process: trio.Process) -> None:
+    async def _listen(self, process: trio.Process, life: Life) -> None:
         assert process.stdout is not None
         async with process.stdout:
             rest = b""
             async for data in process.stdout:
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    self.most.most(Figures(**json.loads(line)))
+                    self._learn(life, json.loads(line))
+
+    def _learn(self, life: Life, told: dict[str, int]) -> None:
+        if "memory" in told:
+            life.course.append(Figures(**told))
+            self.most.most(life.course[-1])
+        else:
+            life.account = told
 
     def _judge(self, code: int) -> None:
         expected = -signal.SIGKILL if self.asked is signal.SIGKILL else 0
@@ -115,19 +160,28 @@ async def collect(config: Path) -> int:
     """Collect until a signal; the exit code of ``trioagg run``."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_tell)
-        outcome = await run(Job(load(file=config, environment={})))
+        outcome = await run(Job(load(file=config, environment={}), serve=("127.0.0.1", 0)))
         nursery.cancel_scope.cancel()
+    _say(outcome.tally.counts())
     return int(bool(outcome.problems))
 
 
 async def _tell() -> None:
     while True:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
-        tasks = trio.lowlevel.current_statistics().tasks_living
-        figures = Figures(peak, len(os.listdir("/dev/fd")), tasks)  # noqa: PTH208  (names are counted, no paths needed)
-        sys.stdout.write(json.dumps(asdict(figures)) + "\n")
-        sys.stdout.flush()
+        handles = len(os.listdir("/dev/fd"))  # noqa: PTH208  (names are counted, no paths needed)
+        _say(asdict(Figures(_memory(), handles, trio.lowlevel.current_statistics().tasks_living)))
         await trio.sleep(EVERY)
+
+
+def _memory() -> int:
+    with suppress(OSError):
+        return int(PAGES.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTE
+
+
+def _say(told: Mapping[str, int]) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,77 +1,67 @@
 """A soak: ``python -m bench.soak --minutes 5 --seed 1`` walks the fault matrix at random, and counts every trade.
 
 A run in a process of its own collects from a far end with faults in this one, is killed, stopped and held up, and
-starts again. The far end numbers its trades, so at the end the rows are compared with what it had, one by one.
+starts again; in the second half it must live. The far end numbers its trades, so at the end the rows are compared with
+what it had, one by one; what the run served at ``/metrics``, with the rows; and what it needed at its end, with what
+it needed when it was young.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import signal
-import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from decimal import Decimal
+from collections.abc import Sequence
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from random import SystemRandom
+from urllib.parse import urlsplit
 
+import httpx
 import trio
 from attrs import define, field
 
-from bench.collector import Collector
-from bench.walk import Chapter, Step, chapters
-from trioagg import exchanges
-from trioagg.integrity.agreement import differences
-from trioagg.simulator import SCALE, load
+from bench import counters, rows
+from bench.collector import EVERY, Collector
+from bench.course import ages, risen
+from bench.harm import strike
+from bench.walk import Chapter, chapters
+from trioagg.simulator import load
 from trioagg.simulator.faults import Statistics
 from trioagg.simulator.market import Market
-from trioagg.simulator.server import serve
-from trioagg.store import database, examine, open_gaps
+from trioagg.simulator.server import Started, serve
 
+EXCHANGES = ("binance", "kraken")
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
-RATE = 200.0
-"""Messages per second; half of them are trades."""
+RATE = 40.0
+"""Messages per second of each exchange; half of them are trades."""
+MARKETS = {name: Market(symbols=SYMBOLS, rate=RATE, lists=load(name).lists) for name in EXCHANGES}
+"""What happens there."""
 QUIET = 240.0
 """Seconds after the last fault in which every hole must close."""
 LEAST = 3.0
 """Seconds of quiet at the least."""
-STEP = 0.25
-MS = 1_000_000
+SETTLING = 20.0
+"""Seconds in which what was received last must be in the database, and be counted."""
+STEP = 0.5
 CONFIG = """
 [run]
-exchanges = binance
+exchanges = {exchanges}
 symbols = {symbols}
-channels = trades
+channels = trades, ticker, book
 database = {database}
 stall_timeout = 1.5
 [retry]
 base_delay = 0.2
 max_delay = 1
 reconnect_delay = 0.05
-[exchange:binance]
-rest_url = {rest}
-ws_url = {ws}
+"""
+VENUE = """
+[exchange:{name}]
+rest_url = {urls.rest}
+ws_url = {urls.ws}
 min_delay = 0
 """
-
-
-@define
-class Count:
-    """What is stored.
-
-    Attributes:
-        twice: rows beyond the first of their trade.
-        missing: trades that the ledger names, and that may still come.
-    """
-
-    stored: int = 0
-    twice: int = 0
-    missing: int = 0
 
 
 @define(eq=False)
@@ -89,7 +79,7 @@ class Soak:
     collector: Collector = field(init=False)
     sent: int = 0
     now: str = "none yet"
-    _statistics: Statistics = field(factory=Statistics)
+    _statistics: Sequence[Statistics] = ()
     _port: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -111,26 +101,34 @@ class Soak:
             for chapter in chapters(self.seconds, self.seed):
                 await self._far_end(nursery, chapter)
             await self._far_end(nursery, None)
+            wrong = await self._last()
             nursery.cancel_scope.cancel()
         self._say("end")
-        return [*self.collector.failures, *self._wrong()]
+        return [*self.collector.failures, *wrong, *rows.wrong(self.file, MARKETS, SYMBOLS)]
 
     async def _far_end(self, whole: trio.Nursery, chapter: Chapter | None) -> None:
         """One life of the far end: with a chapter's faults, or the quiet at the end."""
+        specs = chapter.specs if chapter else ()
+        play = partial(serve, exchanges=EXCHANGES, symbols=SYMBOLS, rate=RATE, faults=specs, port=self._port)
         async with trio.open_nursery() as nursery:
-            specs = chapter.specs if chapter else ()
-            urls = (await nursery.start(partial(serve, symbols=SYMBOLS, rate=RATE, faults=specs, port=self._port)))[
-                "binance"
-            ]
-            self._statistics = urls.statistics
+            started = await nursery.start(play)
+            self._statistics = [urls.statistics for urls in started.values()]
             if not self._port:
-                self._port = int(urls.rest.rpartition(":")[2])
-                config = CONFIG.format(symbols=", ".join(SYMBOLS), database=self.file, rest=urls.rest, ws=urls.ws)
-                self.collector.config.write_text(config, encoding="utf-8")
+                self._port = self._configure(started)
                 whole.start_soon(self.collector.keep)
             await (self._walk(chapter) if chapter else self._quiet())
             nursery.cancel_scope.cancel()
-        self.sent, self._statistics = self.sent + urls.statistics.sent, Statistics()
+        self.sent, self._statistics = self._sent(), []
+
+    def _configure(self, started: Started) -> int:
+        """Write the settings of the run; the port of the far end."""
+        config = CONFIG.format(exchanges=", ".join(EXCHANGES), symbols=", ".join(SYMBOLS), database=self.file)
+        venues = [VENUE.format(name=name, urls=urls) for name, urls in started.items()]
+        self.collector.config.write_text("".join([config, *venues]), encoding="utf-8")
+        return urlsplit(started[EXCHANGES[0]].rest).port or 0
+
+    def _sent(self) -> int:
+        return self.sent + sum(told.sent for told in self._statistics)
 
     async def _walk(self, chapter: Chapter) -> None:
         begin = trio.current_time()
@@ -139,49 +137,39 @@ class Soak:
                 await trio.sleep_until(begin + step.at)
                 self.now = step.name
                 if step in chapter.acts:
-                    await self._strike(step)
+                    await strike(step, self.collector, self.file)
             await trio.sleep_forever()
 
-    async def _strike(self, step: Step) -> None:
-        match step.name:
-            case "SIGTERM" | "SIGKILL":
-                self.collector.send(signal.Signals[step.name])
-            case "SIGSTOP":
-                self.collector.send(signal.SIGSTOP)
-                await self._then(step, partial(self.collector.send, signal.SIGCONT))
-            case "locked" if self.file.exists():
-                with closing(sqlite3.connect(self.file, isolation_level=None, timeout=0)) as other:
-                    await self._hold(other, step)
-            case "EIO" if hasattr(resource, "prlimit") and (process := self.collector.process):
-                limit = partial(resource.prlimit, process.pid, resource.RLIMIT_FSIZE)
-                limit((self.file.stat().st_size if self.file.exists() else 0, resource.RLIM_INFINITY))
-                await self._then(step, partial(limit, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)))
-
-    async def _then(self, step: Step, end: Callable[[], object]) -> None:
-        try:
-            await trio.sleep(step.lasting)
-        finally:
-            end()
-
-    async def _hold(self, other: sqlite3.Connection, step: Step) -> None:
-        """Hold the database, unless somebody writes just now."""
-        for _ in range(20):
-            try:
-                other.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
-                await trio.sleep(0.02)
-            else:
-                await self._then(step, partial(other.execute, "ROLLBACK"))
-                return
-
     async def _quiet(self) -> None:
-        """Until nothing is missing, and then a clean stop."""
+        """Until nothing is missing."""
         self.now = "quiet"
         with trio.move_on_after(QUIET):
             await trio.sleep(LEAST)
-            while not (found := self._count()).stored or found.missing:  # noqa: ASYNC110  (another process stores)
+            while not (found := rows.count(self.file)).stored or found.missing:  # noqa: ASYNC110  (another process stores)
                 await trio.sleep(STEP)
-        await self.collector.stop()
+
+    async def _last(self) -> list[str]:
+        """What is wrong with the last run, when nothing comes any more: its counters, its account, what it needs."""
+        told, wrong = await self._settled()
+        life = await self.collector.stop()
+        if (account := counters.account(told)) != life.account:
+            wrong.append(f"/metrics told {account}, the last line {life.account}")
+        needs = ", ".join(f"{name} {young:,.0f} → {old:,.0f}" for name, (young, old) in ages(life.course).items())
+        counts = ", ".join(f"{name} {count:,}" for name, count in account.items())
+        _print(f"the last run, {len(life.course) * EVERY:.0f} s: {counts}; {needs}")
+        return wrong + risen(life.course)
+
+    async def _settled(self) -> tuple[counters.Samples, list[str]]:
+        """What the run serves once it agrees with the database, or else where it does not."""
+        told: counters.Samples = {}
+        wrong = ["/metrics was not served"]
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(retries=5)) as client:
+            with trio.move_on_after(SETTLING):
+                while wrong:
+                    await trio.sleep(STEP)
+                    told = counters.samples((await client.get(f"{self.collector.url}/metrics")).text)
+                    wrong = counters.differences(told, self.file, since=self.collector.life.began)
+        return told, wrong
 
     async def _tell(self) -> None:
         begin, every = trio.current_time(), max(1.0, min(10.0, self.seconds / 4))
@@ -190,59 +178,15 @@ class Soak:
             self._say(f"{trio.current_time() - begin:.0f} s")
 
     def _say(self, when: str) -> None:
-        found, most = self._count(), self.collector.most
-        sent = self.sent + self._statistics.sent
-        counts = f"sent {sent:,}, stored {found.stored:,}, duplicated {found.twice}, missing {found.missing:,}"
-        needs = f"peak memory {most.peak / 1e6:.0f} MB, file handles {most.handles}, tasks {most.tasks}"
-        sys.stdout.write(f"{when:>7}: {counts}, {needs}, last fault: {self.now}\n")
-        sys.stdout.flush()
-
-    def _count(self) -> Count:
-        if not self.file.exists():
-            return Count()
-        with closing(sqlite3.connect(self.file)) as db:
-            if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'gaps'").fetchone():
-                return Count()
-            stored, kinds = db.execute("SELECT count(*), count(DISTINCT symbol || trade_id) FROM trades").fetchone()
-            missing = db.execute("SELECT coalesce(sum(missing), 0) FROM gaps WHERE status <> 'filled'").fetchone()[0]
-        return Count(stored, stored - kinds, missing)
-
-    def _wrong(self) -> list[str]:
-        """Where the database is not what the far end had."""
-        with database(self.file) as db:
-            audit, gaps = examine(db, set(filter(exchanges.counts, exchanges.names()))), open_gaps(db)
-        wrong = [f"the file is damaged: {told}" for told in audit.damage]
-        wrong += [f"{gaps} gaps are open"] if gaps else []
-        for market in audit.markets:
-            for one in differences(stored=market.stored, named=market.named, filled=market.filled):
-                wrong.append(f"{market.symbol} {one.first} to {one.last}: {one.problem}")
-        return [*wrong, *(line for symbol in SYMBOLS for line in self._compared(symbol))]
-
-    def _compared(self, symbol: str) -> list[str]:
-        """Each row beside the trade that the far end had."""
-        sql = """
-        SELECT trade_id, price, amount, side, timestamp / 1000000
-        FROM instrument JOIN trade ON instrument = instrument.id
-        WHERE symbol = ? ORDER BY trade_id
-        """
-        with closing(sqlite3.connect(self.file)) as db:
-            rows = db.execute(sql, (symbol,)).fetchall()
-        if not rows:
-            return [f"{symbol}: nothing is stored"]
-        there = Market(symbols=SYMBOLS, rate=RATE, lists=load("binance").lists).prints(
-            symbol, rows[0][0], rows[-1][0] + 1
-        )
-        for row, trade in zip_longest(rows, there):
-            if row is None or trade is None or not _same(row, trade):
-                return [f"{symbol}: stored {row}, the far end had {trade}"]
-        return []
+        found, most = rows.count(self.file), self.collector.most
+        counts = f"sent {self._sent():,}, stored {found.stored:,}, duplicated {found.twice}, missing {found.missing:,}"
+        needs = f"peak memory {most.memory / 1e6:.0f} MB, file handles {most.handles}, tasks {most.tasks}"
+        _print(f"{when:>7}: {counts}, {needs}, last fault: {self.now}")
 
 
-def _same(row: tuple[int, str, str, str, int], trade: tuple[int, int, int, int, bool]) -> bool:
-    number, price, amount, side, at = row
-    told, moment, *figures, buy = trade
-    same = [Decimal(price) * SCALE, Decimal(amount) * SCALE] == figures
-    return same and (number, side, at) == (told, "buy" if buy else "sell", moment // MS)
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -252,12 +196,12 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="what the walk follows from; random if not given")
     chosen = parser.parse_args(words)
     seed = SystemRandom().randrange(10**6) if chosen.seed is None else chosen.seed
-    sys.stdout.write(f"soaking for {chosen.minutes:g} min, seed {seed}\n")
+    _print(f"soaking for {chosen.minutes:g} min, seed {seed}")
     folder = Path(tempfile.mkdtemp(prefix="trioagg-soak-"))
     wrong = trio.run(Soak(folder, chosen.minutes * 60, seed).run)
     for line in wrong:
-        sys.stdout.write(f"WRONG: {line}\n")
-    sys.stdout.write(f"{'failed' if wrong else 'all is well'}: seed {seed}, database and log in {folder}\n")
+        _print(f"WRONG: {line}")
+    _print(f"{'failed' if wrong else 'all is well'}: seed {seed}, database and log in {folder}")
     return int(bool(wrong))
 
 

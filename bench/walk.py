@@ -1,4 +1,8 @@
-"""The way of a soak through the fault matrix: at random, and the same again with the same seed. Pure."""
+"""The way of a soak through the fault matrix: at random, and the same again with the same seed. Pure.
+
+In its first half everything may happen. In its second half our process must live, so that it can be told whether what
+it needs grows with its age.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +32,10 @@ FAR_END = {
     "10 MB frame": ["huge,at={at}"],
 }
 """What the far end does wrong."""
-NEAR_END = ("SIGTERM", "SIGKILL", "SIGSTOP", "locked", "EIO")
-"""What befalls our own process and its database."""
+ENDS = ("SIGTERM", "SIGKILL")
+"""What our own process does not outlive."""
+NEAR_END = (*ENDS, "SIGSTOP", "locked", "EIO")
+"""What befalls it and its database."""
 CHAPTER = 120.0
 """Seconds after which the far end begins anew, with the next faults."""
 PAUSE = 5.0
@@ -71,14 +77,15 @@ class Chapter:
 def chapters(seconds: float, seed: int) -> Iterator[Chapter]:
     """A walk of so many seconds: every fault once before any comes again, then in another order."""
     random, names = Random(seed), _names(Random(seed))
-    pause = min(PAUSE, seconds / 4)
-    while seconds > 0:
-        length = min(seconds, CHAPTER)
-        seconds -= length
+    pause, begin = min(PAUSE, seconds / 4), 0.0
+    while begin < seconds:
+        length = min(seconds - begin, CHAPTER)
         steps, at = [], pause
         while at < length - pause / 2:
-            steps.append(Step(next(names), at, random.uniform(0.2, 0.8) * pause))
+            name = next(name for name in names if name not in ENDS or begin + at < seconds / 2)
+            steps.append(Step(name, at, random.uniform(0.2, 0.8) * pause))
             at += random.uniform(0.5, 1.5) * pause
+        begin += length
         yield Chapter(length, steps)
 
 

@@ -132,7 +132,8 @@ async def test_the_counters_are_what_the_database_and_the_account_say(tmp_path: 
         )
         opened = ask(file, f"SELECT count(*) - 1 FROM sessions WHERE exchange = '{name}'")[0][0]
         assert found["trioagg_reconnects_total", name] == opened
-        assert found["trioagg_gaps_open", name] == state["exchanges"][name]["open_gaps"]
+        gaps = ask(file, f"SELECT count(*) FROM gaps WHERE exchange = '{name}' AND status = 'open'")[0][0]
+        assert found["trioagg_gaps_open", name] == state["exchanges"][name]["open_gaps"] == gaps
     assert sum(n for of, n in found.items() if of[0] == "trioagg_messages_total") == tally.received
     assert sum(n for of, n in found.items() if of[0] == "trioagg_rows_stored_total") == tally.stored
     assert found["trioagg_duplicates_total",] == tally.duplicates
