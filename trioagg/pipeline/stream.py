@@ -13,7 +13,6 @@ from attrs import evolve, frozen
 from trioagg.errors import LinkError, first
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send, counts
 from trioagg.model import Broken, Carried, Channel, Note, Session, Trade
-from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.lead import Leg
 from trioagg.pipeline.rest import Rest
@@ -37,7 +36,6 @@ class Stream:
         ws_url: the user's address, in place of the exchange's own; empty for that.
         name: which of the exchange's connections, ``ws-1``, or ``ws-1b`` beside it.
         stall_timeout: seconds without an event before the connection, or one stream of it, is doubted.
-        first_data_timeout: seconds without data after which a subscription is told to be silent.
         intake: the door for a connection that runs alone.
         questions: about silent streams; shared by all connections of the exchange.
     """
@@ -47,7 +45,6 @@ class Stream:
     ws_url: str
     name: str
     stall_timeout: float
-    first_data_timeout: float
     rest: Rest
     intake: Intake
     stamps: Stamps
@@ -72,12 +69,10 @@ class Stream:
             nursery.start_soon(_send, socket, unsent, 1 / adapter.limits.sends)
             if adapter.heartbeat:
                 nursery.start_soon(_beat, outbox, adapter.heartbeat.every, adapter.heartbeat.text)
-            firsts = firsts_of(self.feed.subscriptions)
-            nursery.start_soon(firsts.watch, self.first_data_timeout)
             watch = Watch(leg.pulse, self._probe(), self.stall_timeout, self.intake)
             nursery.start_soon(watch.connection)
             nursery.start_soon(watch.streams)
-            connection = _Connection(self, leg, adapter, url, outbox, nursery, firsts)
+            connection = _Connection(self, leg, adapter, url, outbox, nursery)
             connection.act(adapter.opened())
             await connection.read(socket)
 
@@ -141,7 +136,6 @@ class _Connection:
     url: str
     outbox: trio.MemorySendChannel[str]
     nursery: trio.Nursery
-    firsts: Firsts
 
     async def read(self, socket: websocket.Socket) -> None:
         """Take frames until the link fails."""
@@ -150,7 +144,6 @@ class _Connection:
             intake = await self.leg.turn(self.stream.stamps, frames.at)
             events, actions = intake.frames(self.adapter, self.url, frames)
             if events:
-                self.firsts.hear(events)
                 self.leg.hear(events)
             self.act(actions)
             await self.leg.intake.room()

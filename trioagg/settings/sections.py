@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from trioagg import exchanges
 from trioagg.exchanges import BookPlan, Kept
+from trioagg.integrity.alerts import Rule
 from trioagg.model import Channel
-from trioagg.settings.words import Parse, addresses, many, number, one_of, symbol, url, word
+from trioagg.settings.levels import level
+from trioagg.settings.words import Parse, addresses, argv, hook, many, number, one_of, symbol, url, word
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("console", "json")
 CANDLES = ("1m", "5m", "15m", "1h", "4h", "1d")
+Form = Literal["json", "slack", "discord"]
+"""In whose words a webhook is told."""
 
 
 def key(parse: Parse, default: Any, says: str) -> Any:
@@ -49,17 +53,8 @@ class Run:
         30.0,
         "seconds without data on a subscribed connection before it is replaced, pings or not",
     )
-    first_data_timeout: float = key(
-        number(float, least=0.1), 60.0, "seconds without data after which a subscription is told to be silent"
-    )
-    max_skew: float = key(
-        number(float, least=0), 1.0, "seconds that an exchange's clock may differ from ours before that is told"
-    )
     database: str = key(word, "trioagg.db", "the SQLite file")
     sinks: tuple[str, ...] = key(addresses, (), "further stores, as URLs")
-    min_free_disk: float = key(
-        number(float, least=0), 500.0, "megabytes free where the database is, below which that is told; 0: never"
-    )
     display_interval: float = key(number(float, least=0.1), 10.0, "seconds between summaries")
     drain_timeout: float = key(number(float, least=0), 8.0, "seconds that a stop may take to store what was received")
     log_level: str = key(one_of(LEVELS), "INFO", "DEBUG, INFO, WARNING or ERROR")
@@ -117,6 +112,39 @@ class Buffers:
     )
 
 
+def alert(usual: Rule, says: str) -> Any:
+    """When to raise one alert, by default."""
+    return key(level(usual), usual, says)
+
+
+@frozen
+class Alerts:
+    """When to raise an alert, and where to tell of it beside the log."""
+
+    exchange: Rule | None = alert(Rule(60, 30, 0, 10), "an exchange from which no connection brings anything")
+    stream: Rule | None = alert(Rule(60, 30, 0, 10), "a stream that no connection brings, though the exchange is there")
+    silence: Rule | None = alert(
+        Rule(120, 60, 0, 10), "a connected stream that brings nothing for longer than it ever does, or never did"
+    )
+    gap: Rule | None = alert(Rule(600, 300, 0, 10), "the age of the oldest gap of a market that is still open")
+    lag: Rule | None = alert(Rule(10, 5, 30, 30), "the time from an event at the exchange until it is here")
+    skew: Rule | None = alert(Rule(1, 0.5, 0, 10), "by how much an exchange's clock surely differs from ours")
+    fill: Rule | None = alert(Rule(0.8, 0.5, 30, 30, "%"), "how full the channel before a store is")
+    disk: Rule | None = alert(Rule(500, 600, 0, 10, "MB"), "what is free where the database is: less is worse")
+    price: Rule | None = alert(
+        Rule(0.02, 0.01, 30, 30, "%"), "how far a price is from the median of at least two other exchanges"
+    )
+    webhook: str = key(hook, "", "a URL to post alerts to; what follows its host is kept secret")
+    webhook_form: Form = key(one_of(get_args(Form)), "json", "json, slack or discord: whose form the post has")
+    command: tuple[str, ...] = key(argv, (), "a program with its arguments that is given alerts as JSON; no shell")
+    timeout: float = key(number(float, least=0.1), 10.0, "seconds that one post, or one run of the command, may take")
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """Those that are not off, by name."""
+        return {name: rule for name, rule in asdict(self, recurse=False).items() if isinstance(rule, Rule)}
+
+
 @frozen
 class Venue:
     """One exchange, ``[exchange:NAME]``; None: the adapter's own."""
@@ -136,6 +164,7 @@ class Settings:
     retry: Retry = Retry()
     repair: Repair = Repair()
     buffers: Buffers = Buffers()
+    alerts: Alerts = Alerts()
     venues: Mapping[str, Venue] = field(factory=dict)
 
     def venue(self, name: str) -> Venue:
@@ -143,4 +172,18 @@ class Settings:
         return self.venues.get(name, Venue())
 
 
-SECTIONS: dict[str, type] = {"run": Run, "book": Books, "retry": Retry, "repair": Repair, "buffers": Buffers}
+SECTIONS: dict[str, type] = {
+    "run": Run,
+    "book": Books,
+    "retry": Retry,
+    "repair": Repair,
+    "buffers": Buffers,
+    "alerts": Alerts,
+}
+
+CAPTIONS = {
+    "alerts": """\
+; One rule a line: raised at a level that lasts, until it is well again and that lasts; or off. `lag = 5s` is enough.
+"""
+}
+"""What ``settings.ini`` says of a whole section."""
