@@ -28,10 +28,12 @@ TRIES = 3
 """Times that a notice is posted, within the time that it may take."""
 BURST = 5
 """Posts that may follow each other at once; then one a second, which is what most hosts allow."""
+AGAIN = Backoff(0.5, 5)
+"""How long a host is left alone after a failure."""
 FAREWELL = 5.0
 """Seconds at a stop in which what waits may still be told."""
-PLAIN = 6
-"""Letters of a part of a webhook's path that are no secret: fewer would be found everywhere."""
+PLAIN = 3
+"""Letters of a part of a path that keep no secret: so few are found everywhere."""
 
 
 @frozen
@@ -124,7 +126,7 @@ def roads_of(alerts: Alerts, http: Http) -> list[Road]:
     """Those that the settings name."""
     roads = []
     if alerts.webhook:
-        gate = Gate(weight=BURST, window=BURST, min_delay=0, backoff=Backoff(0.5, 5))
+        gate = Gate(weight=BURST, window=BURST, min_delay=0, backoff=AGAIN)
         post = partial(_post, http, gate, alerts)
         roads.append(Road("webhook", veiled(alerts.webhook), post, alerts.timeout))
     if alerts.command:
