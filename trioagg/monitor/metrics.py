@@ -92,7 +92,6 @@ class Metrics:
         messages: exchange → kind of event → how many came.
         heard: exchange → kind of event → when the last one came, nanoseconds UTC.
         lags: exchange → how much after its time by the exchange the newest event came, nanoseconds.
-        newest: exchange → the time of that event by the exchange, nanoseconds UTC.
         polled: exchange → symbol → the newest ticker, where no stream brings one.
         rows: (exchange, kind of event) → rows added to the database.
         quarantined: exchange → frames that are in quarantine.
@@ -106,7 +105,6 @@ class Metrics:
     messages: defaultdict[str, Counter[type]] = field(factory=lambda: defaultdict(Counter))
     heard: defaultdict[str, dict[type, Nanos]] = field(factory=lambda: defaultdict(dict))
     lags: dict[str, Nanos] = field(factory=dict)
-    newest: dict[str, Nanos] = field(factory=dict)
     polled: defaultdict[str, dict[str, Ticker]] = field(factory=lambda: defaultdict(dict))
     rows: Counter[tuple[str, type]] = field(factory=Counter)
     quarantined: Counter[str] = field(factory=Counter)
@@ -115,6 +113,7 @@ class Metrics:
     connections: dict[tuple[str, str, Nanos], Connection] = field(factory=dict)
     clocks: dict[str, ClockCheck] = field(factory=dict)
     _named: set[tuple[str, str]] = field(factory=set)
+    _newest: dict[str, Nanos] = field(factory=dict)
 
     def configured(self, adapter: type[Exchange], feed: Feed) -> None:
         """An exchange's feeds begin."""
@@ -134,8 +133,8 @@ class Metrics:
             counts[kind] += count
             heard[kind] = at
         told = getattr(events[-1], "timestamp", None)
-        if told is not None and told > self.newest.get(exchange, 0):  # an older one was asked for, and is no measure
-            self.newest[exchange] = min(at, told)  # an impossible one must not stand for ever
+        if told is not None and told > self._newest.get(exchange, 0):  # an older one was asked for, and is no measure
+            self._newest[exchange] = min(at, told)  # an impossible one must not stand for ever
             self.lags[exchange] = events[-1].received - told
 
     def answered(self, exchange: str, events: Sequence[Event]) -> None:

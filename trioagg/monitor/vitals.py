@@ -23,6 +23,8 @@ from trioagg.monitor.prices import Prices
 
 FRESH = 60.0
 """Seconds for which a price says what a market is worth."""
+RECENT = 10.0
+"""Seconds for which what a stream brought says how late it is."""
 JURY = 3
 """Exchanges that must tell a price, so that the one that is far off is known from the others."""
 
@@ -91,7 +93,7 @@ class Vitals:
             values["fill", Subject(channel=flow.name)] = flow.waiting / flow.capacity
         for name in self.exchanges:
             values |= self._feeds(name, moment)
-            values["lag", Subject(name)] = _lag(self.metrics, name)
+            values["lag", Subject(name)] = _lag(self.metrics, name, moment.clock)
             values["skew", Subject(name)] = _skew(self.metrics, name)
         return values | self._gaps(moment) | self._apart()
 
@@ -174,12 +176,18 @@ def _unusual(heard: Heard, clock: float) -> float:
     return seconds if seconds > heard.rhythm.usual else 0.0
 
 
-def _lag(metrics: Metrics, exchange: str) -> float | None:
-    """That of the newest event, unless it happened before the connection was there: a backlog is no delay."""
-    found = [one.session.opened for some in metrics.of(exchange).values() for one in some if one.carrier]
-    if not found or metrics.newest.get(exchange, 0) < max(found):
-        return None
-    return metrics.lags[exchange] / SECOND
+def _lag(metrics: Metrics, exchange: str, clock: float) -> float | None:
+    """That of the connection that is latest."""
+    lags = [least for one in carriers(metrics, exchange) if (least := min(_lags(one, clock), default=None)) is not None]
+    return max(lags, default=None)
+
+
+def _lags(one: Connection, clock: float) -> Iterator[float]:
+    """How late each stream of a connection is; what happened before the connection was there is a backlog."""
+    for heard in one.carrier.pulse.streams().values() if one.carrier else ():
+        told = getattr(heard.last, "timestamp", None)
+        if heard.first and heard.last and clock - heard.rhythm.last < RECENT and (told or 0) >= one.session.opened:
+            yield max(heard.last.received - (told or 0), 0) / SECOND
 
 
 def _skew(metrics: Metrics, exchange: str) -> float | None:
