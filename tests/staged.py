@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import httpx
@@ -74,7 +74,7 @@ class Stage:
         house = self.houses[host.partition(".")[0]]
         if house.faults.refusing(house.clock.elapsed()):
             raise ConnectionRefusedError
-        nursery.start_soon(server._client, {"": house}, theirs)
+        nursery.start_soon(server._client, {"": house}, cast(trio.SocketStream, theirs))
         return ours
 
     async def ask(self, request: httpx.Request) -> httpx.Response:
@@ -92,7 +92,7 @@ class Stage:
         """What the exchanges say, but for what is muted."""
         return lambda feed, wall: [one for one in take(feed, wall) if not (self.muted and self.muted in one)]
 
-    def open(self, find: Callable[[Dialect, str], Session | None]) -> Callable[[Dialect, str], Session | None]:
+    def open(self, find: Callable[..., Session | None]) -> Callable[[Dialect, str], Session | None]:
         """Connections to addresses that are not banned."""
         return lambda dialect, target: None if self.banned and self.banned in target else find(dialect, target)
 

@@ -145,6 +145,8 @@ def _below(exchange: str, plan: Plan | None) -> Iterator[Key]:
     for item in _streamed(plan):
         yield "stream", Subject(exchange, item.symbol, item.channel)
         yield "silence", Subject(exchange, item.symbol, item.channel)
+    for channel in {item.channel for item in plan.polled} if plan else ():
+        yield "stream", Subject(exchange, "", channel)
 
 
 def _silences(metrics: Metrics, exchange: str, plan: Plan | None, moment: Moment) -> Iterator[tuple[Key, float]]:
