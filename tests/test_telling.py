@@ -137,9 +137,7 @@ def test_what_is_told_is_short_and_harmless() -> None:
     assert "&lt;30&amp;" in json.loads(body(notice(*many), "slack"))["text"]
     assert len(json.loads(body(notice(*many), "discord"))["content"]) == DISCORD
     assert len(json.loads(body(notice(*many), "json"))["alerts"]) == 400
-    assert str(notice(PRICE).lines()[0]) == (
-        "resolved price, kraken BTC/USDT: the price is -0.51% from that of the others; it took 60s"
-    )
+    assert str(notice(PRICE).lines()[0]) == ("resolved price, kraken BTC/USDT: well again after 60s")
 
 
 async def test_a_webhook_that_fails_is_tried_again() -> None:

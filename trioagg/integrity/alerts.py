@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 Unit = Literal["s", "%", "MB"]
 """Seconds; a share, where 0.01 is one percent; millions of bytes."""
@@ -92,7 +92,6 @@ class Change:
     """An alert was raised or resolved.
 
     Attributes:
-        alert: its value is the present one.
         lasted: seconds since it was raised.
     """
 
@@ -137,6 +136,6 @@ class Alarms:
         del self._turning[key]
         if alert:
             del self.standing[key]
-            return Change("resolved", evolve(alert, value=value), now - alert.since)
+            return Change("resolved", alert, now - alert.since)
         raised = self.standing[key] = Alert(*key, value, now)
         return Change("raised", raised)

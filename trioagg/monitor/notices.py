@@ -39,7 +39,7 @@ class Line:
 
     Attributes:
         symbols: whose.
-        says: what is so, by the worst of them.
+        says: what is so, by the worst of them; or how long it was.
     """
 
     turn: Turn
@@ -95,10 +95,10 @@ class Notice:
         return Line(turn, rule, exchange, channel, symbols, self._says(max(changes, key=_size)))
 
     def _says(self, change: Change) -> str:
+        if change.turn == "resolved":
+            return f"well again after {change.lasted:.0f}s"
         rule = change.alert.rule
-        value = written(float(f"{change.alert.value:.3g}"), self.rules[rule].unit)
-        after = f"; it took {change.lasted:.0f}s" if change.turn == "resolved" else ""
-        return SAYS[rule].format(value) + after
+        return SAYS[rule].format(written(float(f"{change.alert.value:.3g}"), self.rules[rule].unit))
 
     def entries(self) -> list[dict[str, Any]]:
         """Each change for a machine."""
@@ -118,11 +118,11 @@ def entry(alert: Alert, rule: Rule, clock: float, now: Nanos) -> dict[str, Any]:
 
 
 def _size(change: Change) -> float:
-    return abs(change.alert.value)
+    return change.lasted if change.turn == "resolved" else abs(change.alert.value)
 
 
 def as_json(notice: Notice) -> dict[str, Any]:
-    """Everything: times are nanoseconds UTC, shares have 0.01 for one percent."""
+    """Everything: times are nanoseconds UTC, shares have 0.01 for one percent; a ``value`` is that of its raising."""
     return {"host": notice.host, "sent": notice.now, "text": notice.text(), "alerts": notice.entries()}
 
 

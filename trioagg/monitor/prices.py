@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from operator import attrgetter
+from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from trioagg.integrity.deviation import Price
 from trioagg.model import Quote, Ticker, Trade
@@ -14,6 +16,12 @@ from trioagg.monitor.metrics import Metrics
 
 Quoted = Ticker | Quote | Trade
 """What tells a price."""
+SAYS: Mapping[type[Quoted], Callable[[Quoted], Any]] = {
+    Trade: attrgetter("trade_id"),
+    Quote: attrgetter("bid", "bid_size", "ask", "ask_size"),
+    Ticker: attrgetter("bid", "bid_size", "ask", "ask_size", "last", "volume"),
+}
+"""What makes one of them say the same as another."""
 Said = dict[tuple[str, str, type], Quoted]
 """(exchange, symbol, kind) → what was said last."""
 
@@ -40,11 +48,8 @@ class Prices:
 
 def _first(before: Quoted | None, event: Quoted) -> Quoted:
     """The earlier of two events that say the same, else the later."""
-    return before if before is not None and _bare(before) == _bare(event) else event
-
-
-def _bare(event: Quoted) -> Quoted:
-    return evolve(event, received=0, timestamp=None)
+    says = SAYS[type(event)]
+    return before if before is not None and says(before) == says(event) else event
 
 
 def _newest(metrics: Metrics, exchanges: Iterable[str]) -> Said:
