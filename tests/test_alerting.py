@@ -31,13 +31,21 @@ async def test_a_calm_run_raises_nothing(autojump_clock: trio.testing.MockClock)
 
 
 async def test_a_start_is_no_incident(autojump_clock: trio.testing.MockClock) -> None:
-    """Nothing is there yet, and for a while nothing can be reached; nor is a stop one, however little is borne."""
+    """Nothing is there yet, and for a while nothing can be reached."""
     stage = await play(100, faults={"binance": ["refuse,at=0,for=20"]})
     assert stage.told == [] and any("cannot be reached" in entry["event"] for entry in stage.logs)
 
+
+async def test_a_stop_is_no_incident(autojump_clock: trio.testing.MockClock) -> None:
+    """However little is borne: the connections are gone, and storing what they brought takes a while."""
+
+    async def full(stage: Stage) -> None:
+        await trio.sleep(29)
+        stage.shelf.opened = trio.Event()
+
     hasty = Rule(3, 1, 0, 1)
-    stage = await play(30, alerts=Alerts(exchange=hasty, stream=hasty, silence=evolve(hasty, level=10)))
-    assert stage.told == [] and stage.shelf.events
+    stage = await play(30, act=full, alerts=Alerts(exchange=hasty, stream=hasty, silence=evolve(hasty, level=10)))
+    assert stage.told == [] and stage.shelf.events and trio.current_time() > 37
 
 
 def lasting(**values: Any) -> Act:
