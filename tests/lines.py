@@ -152,7 +152,6 @@ def stream_of(
         ws_url="ws://far.end/prefix",
         name="ws-1",
         stall_timeout=30,
-        first_data_timeout=10,
         rest=cast(Rest, rest or FakeRest()),
         intake=Intake(Tally(), [inlet]),
         stamps=Stamps(lambda: round(trio.current_time() * SECOND)),

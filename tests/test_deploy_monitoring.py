@@ -19,7 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from trioagg.exchanges import Feed, load
 from trioagg.model import Session, Trade
 from trioagg.monitor.metrics import Metrics
-from trioagg.monitor.pages import Filling, State, Stored, metrics_page
+from trioagg.monitor.pages import Alerted, State, metrics_page
+from trioagg.monitor.vitals import Filling
+from trioagg.settings import Settings
 from trioagg.store import Counts
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
@@ -59,9 +61,12 @@ def full() -> State:
     metrics.took("binance", [trade], 2)
     metrics.wrote([trade], Counts(1, 0, 0, {("binance", Trade): 1}), 3)
     metrics.noted([Session("binance", "ws-1", 1, 1, None, "")])
-    stored = Stored({"binance": 1}, {("BTC/USDT", "binance"): 0.1})
-    counts = {"duplicates": 0, "conflated": 0, "lost": 0}
-    return State(metrics, ["binance"], counts, [Filling("database", 9, 1, 1)], stall=1, now=9, clock=1, stored=stored)
+    counts, flows = {"duplicates": 0, "conflated": 0, "lost": 0}, [Filling("database", 9, 1, 1)]
+    alerted = Alerted(Settings().rules, failed={"webhook": 1})
+    apart, gaps = {("BTC/USDT", "binance"): 0.1}, {"binance": 1}
+    return State(
+        metrics, ["binance"], counts, flows, stall=1, now=9, clock=1, alerted=alerted, deviations=apart, gaps=gaps
+    )
 
 
 def rules() -> list[dict[str, Any]]:

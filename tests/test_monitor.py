@@ -11,17 +11,20 @@ from attrs import define, evolve, field
 from prometheus_client.parser import text_string_to_metric_families
 
 from trioagg.exchanges import Feed, Subscription, load
+from trioagg.integrity.alerts import Alert, Rule, Subject
 from trioagg.integrity.pulse import Pulse, Rhythm
 from trioagg.model import Channel, ClockCheck, Event, OpenInterest, Quarantined, Session, Ticker, Trade
 from trioagg.monitor.exposition import Family, exposition
 from trioagg.monitor.metrics import SECOND, Histogram, Metrics
-from trioagg.monitor.pages import Filling, State, Stored, health_page, metrics_page, status_page
+from trioagg.monitor.pages import Alerted, State, health_page, metrics_page, status_page
+from trioagg.monitor.vitals import Filling
 from trioagg.store import Counts
 
 ONE = Decimal(1)
 TRADES, TICKER, RARE = (Subscription("S", of, "S") for of in (Channel.TRADES, Channel.TICKER, Channel.LIQUIDATIONS))
 LIFE = Session("binance", "ws-1", 2, 1, None, "")
 NOTHING = {"duplicates": 0, "conflated": 0, "lost": 0}
+RULES = {"lag": Rule(5, 2.5, 0, 10), "gap": Rule(60, 30, 0, 10)}
 
 
 def trade(received: int = 1, timestamp: int | None = 1, exchange: str = "binance") -> Trade:
@@ -44,7 +47,7 @@ class Leg:
 
 def state(metrics: Metrics, **more: Any) -> State:
     """A run of one exchange."""
-    known = State(metrics, ["binance"], NOTHING, [], stall=30, now=100 * SECOND, clock=100, stored=None)
+    known = State(metrics, ["binance"], NOTHING, [], stall=30, now=100 * SECOND, clock=100)
     return evolve(known, **more)
 
 
@@ -219,13 +222,15 @@ def test_silent_streams_are_named() -> None:
 
 
 def test_the_rest_of_the_names() -> None:
-    """Flows, gaps, deviations, clocks, the account."""
+    """Flows, gaps, deviations, alerts, clocks, the account."""
     metrics = Metrics()
     metrics.noted([ClockCheck("binance", 1, 2, 3, 4)])
     whole: dict[str, Any] = {
         "counts": {"duplicates": 1, "conflated": 2, "lost": 3},
         "flows": [Filling("database", capacity=100, waiting=50, peak=80), Filling("recorder", 100, 120, 150)],
-        "stored": Stored({"binance": 7}, {("S", "binance"): 0.25}),
+        "gaps": {"binance": 7},
+        "deviations": {("S", "binance"): 0.25},
+        "alerted": Alerted(RULES, [Alert("lag", Subject("binance"), 7.5, 40)], {"lag": 2}, {"webhook": 1}),
     }
     found = samples(metrics, **whole)
 
@@ -234,7 +239,11 @@ def test_the_rest_of_the_names() -> None:
     assert found["trioagg_channel_fill recorder"] == 1
     assert found["trioagg_gaps_open binance"] == 7
     assert found["trioagg_price_deviation_ratio S binance"] == 0.25
+    assert found["trioagg_alerts lag"] == 1 and found["trioagg_alerts gap"] == 0
+    assert found["trioagg_alerts_raised_total lag"] == 2 and found["trioagg_notices_failed_total webhook"] == 1
     told = json.loads(status_page(state(metrics, **whole)).body)
+    (alert,) = told["alerts"]
+    assert (alert["alert"], alert["exchange"], alert["value"], alert["since"]) == ("lag", "binance", 7.5, 40 * SECOND)
     assert told["open_gaps"] == 7 and told["exchanges"]["binance"]["clock"]["offset"] == 1
 
 

@@ -1,4 +1,4 @@
-"""The disk: told before it is full, once, and once more when it is well again."""
+"""The disk: how much of it is free."""
 
 from __future__ import annotations
 
@@ -7,35 +7,32 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from trioagg.pipeline.space import MEGABYTE, Space, free
+from trioagg.pipeline.space import MEGABYTE, Space, disk
 
 
-async def test_a_disk_that_fills_up_is_told_once(tmp_path: Path) -> None:
-    """One warning while it lasts, one line when there is room again, and a warning the next time."""
-    told: Iterator[int] = iter([600, 400, 300, 600, 700, 100])
+async def test_what_is_free_is_known(tmp_path: Path) -> None:
+    """In megabytes, where the database is, by the last look."""
+    told: Iterator[int] = iter([600, 400])
     asked: list[Path] = []
 
     def room(folder: Path) -> int:
         asked.append(folder)
         return next(told) * MEGABYTE
 
-    space = Space(tmp_path / "a.db", 500, room)
-    with capture_logs() as logs:
-        for _ in range(6):
-            await space.look()
+    space = Space(tmp_path / "a.db", room)
+    assert space.free is None
+    for expected in (600, 400):
+        await space.look()
+        assert space.free == expected
 
-    assert asked == [tmp_path] * 6
-    assert [(entry["log_level"], entry["free_mb"]) for entry in logs] == [
-        ("warning", 400),
-        ("info", 600),
-        ("warning", 100),
-    ]
+    assert asked == [tmp_path] * 2
 
 
 async def test_a_folder_that_cannot_be_looked_at_ends_nothing(tmp_path: Path) -> None:
     """Whoever took it away hears of it from the writer; and a real one has some room."""
+    space = Space(tmp_path / "absent" / "a.db", free=7)
     with capture_logs() as logs:
-        await Space(tmp_path / "absent" / "a.db", 500).look()
+        await space.look()
 
-    assert [entry["log_level"] for entry in logs] == ["debug"]
-    assert free(tmp_path) > 0
+    assert [entry["log_level"] for entry in logs] == ["debug"] and space.free is None
+    assert disk(tmp_path) > 0

@@ -8,7 +8,6 @@ import math
 import pytest
 import trio
 from lines import Line, Lines, numbers, stream_of, trade
-from structlog.testing import capture_logs
 
 from trioagg.errors import LinkError
 from trioagg.exchanges import Heartbeat, Subscription, load
@@ -78,18 +77,6 @@ async def test_subscriptions_beyond_the_url_are_sent_within_the_limit(
     assert line.url.startswith("ws://far.end/prefix/stream?streams=") and len(named) == 100
     assert sorted([*named, *asked]) == sorted(f"s{n}@trade" for n in range(1024))
     assert [at for at, _ in line.sent] == [0, 0.25, 0.5, 0.75, 1.0]
-
-
-async def test_each_silent_subscription_is_told(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After ten seconds, by name, though acknowledged and though another one on the connection speaks; once."""
-    line = Line([(1, ACK), *((at, trade(at)) for at in range(2, 50, 2)), (50, trade(7, "S2")), (51, trade(51))])
-    with capture_logs() as logs:
-        await lived(line, monkeypatch, symbols=3, seconds=60)
-
-    told = [(entry["event"], entry.get("symbols") or entry.get("symbol")) for entry in logs if "channel" in entry]
-    assert told == [("subscribed, and silent", "S1, S2"), ("data after all", "S2")]
 
 
 async def test_a_heartbeat_is_sent_as_often_as_the_exchange_wants(

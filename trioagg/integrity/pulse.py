@@ -5,6 +5,7 @@ Times are seconds of one clock that never steps back.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from attrs import define, evolve, field
@@ -53,6 +54,11 @@ class Rhythm:
     def patience(self) -> float:
         """Seconds of silence that are nothing strange."""
         return FACTOR * self.longest
+
+    @property
+    def usual(self) -> float:
+        """The same, where enough is known; else any silence is."""
+        return self.patience if self.pauses >= LEARNT else math.inf
 
 
 @define
@@ -132,7 +138,7 @@ class Pulse:
 
 
 def _strange(rhythm: Rhythm, now: float, least: float) -> bool:
-    return rhythm.pauses >= LEARNT and now - rhythm.last > max(least, rhythm.patience)
+    return now - rhythm.last > max(least, rhythm.usual)
 
 
 def overlaps(old: Heard, new: Heard | None) -> bool:

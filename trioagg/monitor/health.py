@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from attrs import frozen
 
@@ -67,8 +68,28 @@ def troubles(metrics: Metrics, exchanges: Sequence[str], *, stall: float, now: N
         else:
             found += _unconnected(metrics, exchange, plan)
             found += _unheard(metrics, exchange, plan.streamed)
-            found += _unpolled(metrics, exchange, plan, now - round((BEATS * plan.period + stall) * SECOND))
+            silent = unpolled(metrics, exchange, stall=stall, now=now)
+            found += [Trouble(exchange, channel, "polls bring nothing") for channel in silent]
     return found
+
+
+def carried(metrics: Metrics, exchange: str) -> AbstractSet[Subscription]:
+    """What an open connection is to bring that has brought something."""
+    return {item for one in carriers(metrics, exchange) for item in one.subscriptions}
+
+
+def carriers(metrics: Metrics, exchange: str) -> list[Connection]:
+    """The open connections of an exchange that have brought something; of what is rare, none is needed."""
+    found = (one for connections in metrics.of(exchange).values() for one in connections)
+    return [one for one in found if one.carrier and _live(one, one.carrier.pulse)]
+
+
+def unpolled(metrics: Metrics, exchange: str, *, stall: float, now: Nanos) -> list[Channel]:
+    """The channels that polls alone bring, and that have not brought anything for too long."""
+    plan = metrics.plans[exchange]
+    since = now - round((BEATS * plan.period + stall) * SECOND)
+    channels = sorted({item.channel for item in plan.polled})
+    return [channel for channel in channels if (heard_of(metrics, exchange, channel) or 0) < since]
 
 
 def silences(metrics: Metrics, exchange: str, *, stall: float, now: float) -> list[Silence]:
@@ -94,16 +115,9 @@ def heard_of(metrics: Metrics, exchange: str, channel: Channel) -> Nanos | None:
 
 
 def _unconnected(metrics: Metrics, exchange: str, plan: Plan) -> Iterable[Trouble]:
-    carried = {
-        subscription
-        for connections in metrics.of(exchange).values()
-        for one in connections
-        if one.carrier and _live(one, one.carrier.pulse)
-        for subscription in one.subscriptions
-    }
-    lacking: dict[Channel, list[str]] = {}
+    there, lacking = carried(metrics, exchange), dict[Channel, list[str]]()
     for item in plan.streamed:
-        if item not in carried:
+        if item not in there:
             lacking.setdefault(item.channel, []).append(item.symbol)
     for channel, symbols in lacking.items():
         yield Trouble(exchange, channel, "no connection brings it", tuple(symbols[:NAMED]))
@@ -115,14 +129,8 @@ def _unheard(metrics: Metrics, exchange: str, streamed: Sequence[Subscription]) 
             yield Trouble(exchange, channel, "nothing has come yet")
 
 
-def _unpolled(metrics: Metrics, exchange: str, plan: Plan, since: Nanos) -> Iterable[Trouble]:
-    for channel in sorted({item.channel for item in plan.polled}):
-        if (heard_of(metrics, exchange, channel) or 0) < since:
-            yield Trouble(exchange, channel, "polls bring nothing")
-
-
 def _live(connection: Connection, pulse: Pulse) -> bool:
-    """Whether it has brought anything; of what is rare, none is needed."""
+    """Whether it has brought anything."""
     if all(item.channel in RARE for item in connection.subscriptions):
         return True
     return any(heard.first for heard in pulse.streams().values())

@@ -12,7 +12,7 @@ from attrs import define, evolve, field, frozen
 
 from trioagg.exchanges import Exchange, Feed, Subscription
 from trioagg.integrity.pulse import Pulse
-from trioagg.model import ClockCheck, Event, Nanos, Note, Quarantined, Session
+from trioagg.model import Channel, ClockCheck, Event, Nanos, Note, Quarantined, Session, Ticker
 from trioagg.store import Counts
 
 SECOND = 1_000_000_000
@@ -74,11 +74,13 @@ class Plan:
     Attributes:
         streamed, polled: by WebSocket, and by REST alone.
         period: the longest time between two polls, seconds.
+        halted: symbols that the exchange lists as not trading.
     """
 
     streamed: Sequence[Subscription]
     polled: Sequence[Subscription]
     period: float
+    halted: frozenset[str] = frozenset()
 
 
 @define(eq=False)
@@ -90,6 +92,7 @@ class Metrics:
         messages: exchange → kind of event → how many came.
         heard: exchange → kind of event → when the last one came, nanoseconds UTC.
         lags: exchange → how much after its time by the exchange the newest event came, nanoseconds.
+        polled: exchange → symbol → the newest ticker, where no stream brings one.
         rows: (exchange, kind of event) → rows added to the database.
         quarantined: exchange → frames that are in quarantine.
         commits: from arrival to the database.
@@ -102,6 +105,7 @@ class Metrics:
     messages: defaultdict[str, Counter[type]] = field(factory=lambda: defaultdict(Counter))
     heard: defaultdict[str, dict[type, Nanos]] = field(factory=lambda: defaultdict(dict))
     lags: dict[str, Nanos] = field(factory=dict)
+    polled: defaultdict[str, dict[str, Ticker]] = field(factory=lambda: defaultdict(dict))
     rows: Counter[tuple[str, type]] = field(factory=Counter)
     quarantined: Counter[str] = field(factory=Counter)
     commits: Histogram = field(factory=Histogram)
@@ -116,7 +120,8 @@ class Metrics:
         streamed = [item for item in feed.subscriptions if item.channel in adapter.streamed]
         polled = [item for item in feed.subscriptions if item.channel not in adapter.streamed]
         period = max((fetch.every or feed.interval for fetch in adapter(feed).polls()), default=feed.interval)
-        self.plans[adapter.name] = Plan(streamed, polled, period)
+        halted = frozenset(item.symbol for item in feed.instruments if item.status != "trading")
+        self.plans[adapter.name] = Plan(streamed, polled, period, halted)
 
     def took(self, exchange: str, events: Sequence[Event], at: Nanos) -> None:
         """What one read or answer of an exchange brought."""
@@ -131,6 +136,12 @@ class Metrics:
         if told is not None and told > self._newest.get(exchange, 0):  # an older one was asked for, and is no measure
             self._newest[exchange] = min(at, told)  # an impossible one must not stand for ever
             self.lags[exchange] = events[-1].received - told
+
+    def answered(self, exchange: str, events: Sequence[Event]) -> None:
+        """What an answer of REST brought, beside ``took``."""
+        plan = self.plans.get(exchange)
+        if plan and any(item.channel is Channel.TICKER for item in plan.polled):
+            self.polled[exchange] |= {event.symbol: event for event in events if isinstance(event, Ticker)}
 
     def wrote(self, events: Sequence[Event], written: Counts, at: Nanos) -> None:
         """What became durable in the database, and when."""

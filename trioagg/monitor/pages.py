@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
+from trioagg.integrity.alerts import Alert, Rule
 from trioagg.model import CHANNELS, Channel, Nanos
 from trioagg.monitor.exposition import CONTENT_TYPE, Family, Sample, exposition, histogram
 from trioagg.monitor.health import heard_of, silences, troubles
 from trioagg.monitor.metrics import BOUNDS, SECOND, Connection, Metrics
+from trioagg.monitor.notices import entry
+from trioagg.monitor.vitals import Filling
 from trioagg.monitor.web import JSON, Answer
 
 UNKNOWN = "unknown"
@@ -19,31 +23,20 @@ UNKNOWN = "unknown"
 
 
 @frozen
-class Filling:
-    """One flow.
+class Alerted:
+    """What is known of alerts.
 
     Attributes:
-        waiting: messages in it.
-        peak: the most that ever were, which one burst may bring above the capacity.
+        rules: those that there are.
+        standing: those that are raised.
+        raised: rule → how many were, so far.
+        failed: ``webhook`` or ``command`` → notices that could not be told.
     """
 
-    name: str
-    capacity: int
-    waiting: int
-    peak: int
-
-
-@frozen
-class Stored:
-    """What the database tells.
-
-    Attributes:
-        gaps: exchange → open gaps.
-        deviations: (symbol, exchange) → see ``integrity.deviation``.
-    """
-
-    gaps: Mapping[str, int]
-    deviations: Mapping[tuple[str, str], float]
+    rules: Mapping[str, Rule] = field(factory=dict)
+    standing: Sequence[Alert] = ()
+    raised: Mapping[str, int] = field(factory=dict)
+    failed: Mapping[str, int] = field(factory=dict)
 
 
 @frozen
@@ -56,7 +49,8 @@ class State:
         stall: seconds without data that are never strange.
         now: our time, nanoseconds UTC.
         clock: the time by the clock of the pulses, seconds.
-        stored: None where the database cannot be read now.
+        deviations: (symbol, exchange) → see ``integrity.deviation``.
+        gaps: exchange → open gaps; None where the database cannot be read now.
     """
 
     metrics: Metrics
@@ -66,12 +60,14 @@ class State:
     stall: float
     now: Nanos
     clock: float
-    stored: Stored | None = None
+    alerted: Alerted = Alerted()
+    deviations: Mapping[tuple[str, str], float] = field(factory=dict)
+    gaps: Mapping[str, int] | None = None
 
 
 def metrics_page(state: State) -> Answer:
     """``/metrics``."""
-    return Answer(exposition([*_flowing(state), *_told(state), *_kept(state)]).encode(), CONTENT_TYPE)
+    return Answer(exposition([*_flowing(state), *_told(state), *_judged(state)]).encode(), CONTENT_TYPE)
 
 
 def health_page(state: State) -> Answer:
@@ -83,12 +79,13 @@ def health_page(state: State) -> Answer:
 
 def status_page(state: State) -> Answer:
     """``/status``: all that is known of the run."""
-    found = troubles(state.metrics, state.exchanges, stall=state.stall, now=state.now)
+    found, rules = troubles(state.metrics, state.exchanges, stall=state.stall, now=state.now), state.alerted.rules
     return _json(
         {
             "now": state.now,
             "counts": state.counts,
-            "open_gaps": state.stored and sum(state.stored.gaps.values()),
+            "open_gaps": None if state.gaps is None else sum(state.gaps.values()),
+            "alerts": [entry(one, rules[one.rule], state.clock, state.now) for one in state.alerted.standing],
             "flows": [asdict(flow) for flow in state.flows],
             "failing": list(map(asdict, found)),
             "exchanges": {name: _exchange(state, name) for name in state.exchanges},
@@ -106,7 +103,7 @@ def _exchange(state: State, name: str) -> dict[str, Any]:
         "rows": _by_channel({kind: count for (where, kind), count in metrics.rows.items() if where == name}),
         "quarantined": metrics.quarantined[name],
         "reconnects": metrics.reconnects(name),
-        "open_gaps": state.stored and state.stored.gaps.get(name, 0),
+        "open_gaps": None if state.gaps is None else state.gaps.get(name, 0),
         "lag": metrics.lags.get(name),
         "clock": clock and asdict(clock),
     }
@@ -166,13 +163,19 @@ def _told(state: State) -> Iterable[Family]:
     yield Family("trioagg_last_event_age_seconds", "gauge", "Seconds since the last event arrived.", ages)
 
 
-def _kept(state: State) -> Iterable[Family]:
-    if state.stored is None:
-        return
-    gaps: list[Sample] = [({"exchange": name}, state.stored.gaps.get(name, 0)) for name in state.exchanges]
-    yield Family("trioagg_gaps_open", "gauge", "Gaps that may still be filled.", gaps)
+def _judged(state: State) -> Iterable[Family]:
+    if state.gaps is not None:
+        gaps: list[Sample] = [({"exchange": name}, state.gaps.get(name, 0)) for name in state.exchanges]
+        yield Family("trioagg_gaps_open", "gauge", "Gaps that may still be filled.", gaps)
+    alerted, standing = state.alerted, Counter(one.rule for one in state.alerted.standing)
+    now: list[Sample] = [({"rule": rule}, standing[rule]) for rule in alerted.rules]
+    yield Family("trioagg_alerts", "gauge", "Alerts that are raised.", now)
+    ever: list[Sample] = [({"rule": rule}, alerted.raised.get(rule, 0)) for rule in alerted.rules]
+    yield Family("trioagg_alerts_raised_total", "counter", "Alerts that were raised.", ever)
+    failed: list[Sample] = [({"road": road}, count) for road, count in alerted.failed.items()]
+    yield Family("trioagg_notices_failed_total", "counter", "Notices of alerts that could not be told.", failed)
     prices: list[Sample] = [
-        ({"symbol": symbol, "exchange": name}, ratio) for (symbol, name), ratio in state.stored.deviations.items()
+        ({"symbol": symbol, "exchange": name}, ratio) for (symbol, name), ratio in state.deviations.items()
     ]
     says = "How much higher than the median of the other exchanges' fresh prices, 0.01 is one percent."
     yield Family("trioagg_price_deviation_ratio", "gauge", says, prices)

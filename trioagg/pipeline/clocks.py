@@ -19,7 +19,6 @@ SETTLE = 5.0
 """Seconds before the first check: at a start REST has more urgent things to tell."""
 EVERY = 60.0
 """Seconds between two checks."""
-SECOND = 1_000_000_000
 
 
 async def offset(adapter: type[Exchange], rest: Rest, stamps: Stamps) -> tuple[Nanos, Nanos] | None:
@@ -39,18 +38,12 @@ async def offset(adapter: type[Exchange], rest: Rest, stamps: Stamps) -> tuple[N
 
 @define(eq=False)
 class Clock:
-    """Checks one exchange's clock.
-
-    Attributes:
-        skew: seconds that it may be off before that is told; it is told again only after it was well.
-    """
+    """Checks one exchange's clock."""
 
     adapter: type[Exchange]
     rest: Rest
     intake: Intake
     stamps: Stamps
-    skew: float
-    _off: bool = False
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -66,8 +59,6 @@ class Clock:
         if offset is None and lag is None:
             return
         self.intake.note([ClockCheck(self.adapter.name, offset, uncertainty, lag, self.stamps.take())])
-        if offset is not None and uncertainty is not None:
-            self._warn(offset, uncertainty)
 
     async def _told(self) -> tuple[Nanos | None, Nanos | None]:
         """See ``offset``; nothing where it cannot be known now."""
@@ -78,12 +69,3 @@ class Clock:
         except GARBLED as error:
             log.warning("the exchange's time cannot be understood", reason=str(error)[:200])
         return None, None
-
-    def _warn(self, offset: Nanos, uncertainty: Nanos) -> None:
-        surely = max(abs(offset) - uncertainty, 0) / SECOND
-        if surely > self.skew and not self._off:
-            who = "ours is behind" if offset > 0 else "ours is ahead"
-            log.warning("clocks differ", seconds=f"{abs(offset) / SECOND:.3f}", which=who)
-        elif self._off and surely <= self.skew:
-            log.info("clocks agree again", seconds=f"{abs(offset) / SECOND:.3f}")
-        self._off = surely > self.skew

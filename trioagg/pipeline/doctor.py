@@ -16,10 +16,11 @@ from trioagg import __version__, sinks
 from trioagg.errors import LinkError, SettingsError, StoreError, TrioaggError, bare
 from trioagg.exchanges import GARBLED, Action, Exchange, Feed, Fetch, Subscription, load, reason
 from trioagg.integrity.ledger import Ledger
-from trioagg.pipeline.clocks import SECOND, offset
+from trioagg.monitor.metrics import SECOND
+from trioagg.pipeline.clocks import offset
 from trioagg.pipeline.rest import Rest, rest_of
 from trioagg.pipeline.simulated import simulated
-from trioagg.pipeline.space import MEGABYTE, free
+from trioagg.pipeline.space import MEGABYTE, disk
 from trioagg.pipeline.stream import address
 from trioagg.settings import SECTIONS, Retry, Settings, Values, redacted
 from trioagg.store import database
@@ -139,7 +140,7 @@ def _far_ends(settings: Settings, http: Http) -> Iterator[tuple[str, str, Look]]
 
 async def _room(folder: Path, least: float) -> Finding:
     try:
-        there = await trio.to_thread.run_sync(free, folder, abandon_on_cancel=True) / MEGABYTE
+        there = await trio.to_thread.run_sync(disk, folder, abandon_on_cancel=True) / MEGABYTE
     except OSError as error:
         return Finding("disk", "room", "wrong", f"{folder}: {error.strerror}", "make that folder")
     cure = "make room, or lower min_free_disk" if there < least else ""

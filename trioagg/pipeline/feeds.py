@@ -186,8 +186,7 @@ class Feeds:
 
     async def _clock(self) -> None:
         structlog.contextvars.bind_contextvars(connection="clock")
-        skew, place = self.settings.run.max_skew, self.place
-        clock = Clock(self.adapter, self.rest, place.producing.intake, place.stamps, skew=skew)
+        clock = Clock(self.adapter, self.rest, self.place.producing.intake, self.place.stamps)
         await supervise(clock.run, self._attempts(), hint=self.hint)
 
     async def _repair(self, feed: Feed) -> None:
@@ -211,7 +210,6 @@ class Feeds:
             ws_url=venue.ws_url or "",
             stall_timeout=self.settings.run.stall_timeout,
             name=name,
-            first_data_timeout=self.settings.run.first_data_timeout,
             rest=self.rest,
             intake=self.place.producing.intake,
             stamps=self.place.stamps,

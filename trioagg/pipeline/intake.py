@@ -92,7 +92,10 @@ class Intake:
         else:
             self.capture(answer)
             out = adapter.answered(fetch, answer.payload, answer.received)
-        return self._put(out, adapter, answer.received)
+        events, actions = self._put(out, adapter, answer.received)
+        if self.metrics:
+            self.metrics.answered(adapter.name, events)
+        return events, actions
 
     def note(self, notes: Sequence[Note]) -> None:
         """Tell the ledgers of something that is no event."""

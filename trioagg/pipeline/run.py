@@ -5,12 +5,13 @@
     signals                       first: the feeds end; second: everything ends
     └── root
         ├── simulator             with --simulated only: the far end, in the same process
-        ├── space                 looks whether the disk fills up
+        ├── tellers               of alerts: one task each for a webhook and a command, if there are any
+        ├── space                 looks what is free on the disk
         ├── display
         ├── monitor               with --serve only: metrics, health and status over HTTP
         └── writers               one task per sink, and the recorder
             └── feeds             one task per exchange; each holds its pollers and its streams under supervisors;
-                                  another changes what they collect, on SIGHUP
+                                  beside them the one that raises alerts, which ends with what it watches
 
 Stopping is the tree itself: when the feeds end, by signal, duration or error, the flows are closed; the writers
 store what is in them and return; then nothing is left that the root waits for.
@@ -40,6 +41,7 @@ from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.space import Space
 from trioagg.pipeline.storing import Causes, Describe, open_sinks, storing
 from trioagg.pipeline.tally import Outcome
+from trioagg.pipeline.telling import telling
 from trioagg.settings import Buffers, Settings
 from trioagg.transport.clock import Stamps
 from trioagg.transport.http import open_http
@@ -95,25 +97,28 @@ async def _collect(job: Job, outcome: Outcome, stop: Stop) -> None:
         listening(job.serve) as listeners,
         open_http() as http,
         open_sinks(run) as opened,
+        telling(job.settings.alerts, http) as tellers,
         trio.open_nursery() as root,
     ):
         settings = await simulated(root, job.settings) if job.simulated else job.settings
         display = Display(Path(run.database), run.exchanges, run.symbols)
-        root.start_soon(Space(Path(run.database), run.min_free_disk).watch, name="space")
+        space = Space(Path(run.database))
+        root.start_soon(space.watch, name="space")
         if job.display:
             root.start_soon(display.repeat, run.display_interval, name="display")
-        monitor = Monitor(settings, outcome.tally) if job.serve else None
-        stores = monitor.measured(opened) if monitor else opened
+        monitor = Monitor(settings, outcome.tally, space=space, tellers=tellers, now=job.now)
+        stores = monitor.measured(opened) if job.serve else opened
         async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES, folder=job.record) as producing:
             stop.gauges.extend(producing.intake.gauges())
-            if monitor and job.serve:
-                monitor.attach(producing.intake)
+            monitor.attach(producing)
+            if job.serve:
                 root.start_soon(monitor.serve, job.serve[0], listeners, name="monitor")
             with stop.receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
-                telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
-                place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)
+                saying = evolve(producing, describe=_saying(producing.describe, settings.buffers))
+                place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), saying)
                 async with trio.open_nursery() as feeds:
-                    watchers = [display.show, *([monitor.show] if monitor else [])]
+                    feeds.start_soon(monitor.watch, producing.holes, name="alerts")
+                    watchers = [display.show, monitor.show]
                     collection = Collection(settings, place, feeds, hint=not job.simulated, watchers=watchers)
                     collection.begin()
                     if job.reread:
@@ -124,7 +129,7 @@ async def _collect(job: Job, outcome: Outcome, stop: Stop) -> None:
         root.cancel_scope.cancel()
 
 
-def _telling(describe: Describe, buffers: Buffers) -> Describe:
+def _saying(describe: Describe, buffers: Buffers) -> Describe:
     """``describe``, and the first time, when the symbols have proved good, what a crash can lose from now on.
 
     That is what is not committed yet: what the time between two transactions brings, and no more than may wait at all.

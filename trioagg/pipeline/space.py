@@ -1,4 +1,4 @@
-"""Space: whether the disk under the database fills up, told before it is full."""
+"""Space: how much is free on the disk under the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY = 10.0
 MEGABYTE = 1_000_000
 
 
-def free(folder: Path) -> int:
+def disk(folder: Path) -> int:
     """Bytes that are free there.
 
     Raises:
@@ -31,14 +31,13 @@ class Space:
     """Watches the file system of one database.
 
     Attributes:
-        least: megabytes; less is told once, and once more when it is well again.
-        free: tells the bytes that are free in a folder.
+        disk: tells the bytes that are free in a folder.
+        free: megabytes, at the last look; None where they cannot be told.
     """
 
     database: Path
-    least: float
-    free: Callable[[Path], int] = free
-    _low: bool = False
+    disk: Callable[[Path], int] = disk
+    free: float | None = None
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
 
     async def watch(self) -> None:
@@ -49,20 +48,10 @@ class Space:
 
     async def look(self) -> None:
         """Look once."""
-        folder = self.database.absolute().parent
+        folder, self.free = self.database.absolute().parent, None
         try:
-            there = await trio.to_thread.run_sync(self.free, folder, limiter=self._limiter, abandon_on_cancel=True)
+            there = await trio.to_thread.run_sync(self.disk, folder, limiter=self._limiter, abandon_on_cancel=True)
         except OSError as error:
             log.debug("the free space cannot be told", reason=error.strerror)
-            return
-        self._tell(there / MEGABYTE)
-
-    def _tell(self, there: float) -> None:
-        low = there < self.least
-        if low and not self._low:
-            log.warning(
-                "the disk fills up", free_mb=round(there), min_free_disk=self.least, database=str(self.database)
-            )
-        elif self._low and not low:
-            log.info("the disk has room again", free_mb=round(there))
-        self._low = low
+        else:
+            self.free = there / MEGABYTE

@@ -15,7 +15,6 @@ from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Misse
 from trioagg.integrity.ledger import DISCONNECTED
 from trioagg.integrity.pulse import Key
 from trioagg.model import CHANNELS, Broken, Carried, Channel, Note, Session, Trade
-from trioagg.pipeline.firsts import Firsts, firsts_of
 from trioagg.pipeline.heap import Heap
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.lead import Leg
@@ -40,7 +39,6 @@ class Stream:
         ws_url: the user's address, in place of the exchange's own; empty for that.
         name: which of the exchange's connections, ``ws-1``, or ``ws-1b`` beside it.
         stall_timeout: seconds without an event before the connection, or one stream of it, is doubted.
-        first_data_timeout: seconds without data after which a subscription is told to be silent.
         intake: the door for a connection that runs alone.
         questions: about silent streams; shared by all connections of the exchange.
     """
@@ -50,7 +48,6 @@ class Stream:
     ws_url: str
     name: str
     stall_timeout: float
-    first_data_timeout: float
     rest: Rest
     intake: Intake
     stamps: Stamps
@@ -75,12 +72,10 @@ class Stream:
             nursery.start_soon(_send, socket, unsent, 1 / adapter.limits.sends)
             if adapter.heartbeat:
                 nursery.start_soon(_beat, outbox, adapter.heartbeat.every, adapter.heartbeat.text)
-            firsts = firsts_of(self.feed.subscriptions)
-            nursery.start_soon(firsts.watch, self.first_data_timeout)
             watch = Watch(leg.pulse, self._probe(), self.stall_timeout, self.intake)
             nursery.start_soon(watch.connection)
             nursery.start_soon(watch.streams)
-            connection = _Connection(self, leg, adapter, url, outbox, nursery, firsts)
+            connection = _Connection(self, leg, adapter, url, outbox, nursery)
             connection.act(adapter.opened())
             await connection.read(socket)
 
@@ -166,7 +161,6 @@ class _Connection:
     url: str
     outbox: trio.MemorySendChannel[str]
     nursery: trio.Nursery
-    firsts: Firsts
 
     async def read(self, socket: websocket.Socket) -> None:
         """Take frames until the link fails."""
@@ -176,7 +170,6 @@ class _Connection:
             intake = await self.leg.turn(self.stream.stamps, frames.at)
             events, actions = intake.frames(self.adapter, self.url, frames)
             if events:
-                self.firsts.hear(events)
                 self.leg.hear(events)
             self.act(actions)
             await self.leg.intake.room()

@@ -17,7 +17,7 @@ from trioagg.errors import LinkError
 from trioagg.exchanges import Exchange, Feed, Fetch, Hole, Subscription, counts
 from trioagg.integrity.pulse import Key, Pulse, newer
 from trioagg.model import CHANNELS, Channel, Event, Nanos, Trade
-from trioagg.pipeline.firsts import RARE
+from trioagg.monitor.health import RARE
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
 from trioagg.transport.clock import Stamps

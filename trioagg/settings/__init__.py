@@ -16,7 +16,19 @@ import attrs
 
 from trioagg import exchanges
 from trioagg.errors import SettingsError
-from trioagg.settings.sections import SECTIONS, Books, Buffers, Repair, Retry, Run, Settings, Venue
+from trioagg.settings.sections import (
+    CAPTIONS,
+    SECTIONS,
+    Alerts,
+    Books,
+    Buffers,
+    Form,
+    Repair,
+    Retry,
+    Run,
+    Settings,
+    Venue,
+)
 from trioagg.settings.words import (
     BadWord,
     instant,
@@ -29,13 +41,16 @@ from trioagg.settings.words import (
     redacted,
     symbol,
     url,
+    veiled,
     word,
 )
 
 __all__ = [
     "SECTIONS",
+    "Alerts",
     "Books",
     "Buffers",
+    "Form",
     "Repair",
     "Retry",
     "Run",
@@ -56,6 +71,7 @@ __all__ = [
     "template",
     "unknown_variables",
     "url",
+    "veiled",
     "word",
 ]
 
@@ -113,7 +129,8 @@ def template() -> str:
         adapter = exchanges.load(name)
         venues[EXCHANGE + name] = Venue(rest_url=adapter.rest_url, ws_url=adapter.ws_url)
     sections = {**{name: kind() for name, kind in SECTIONS.items()}, **venues}
-    return HEAD + "".join(f"\n[{name}]\n{_lines(record)}" for name, record in sections.items())
+    texts = (f"\n[{name}]\n{CAPTIONS.get(name, '')}{_lines(record)}" for name, record in sections.items())
+    return HEAD + "".join(texts)
 
 
 def _lines(record: attrs.AttrsInstance) -> str:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from trioagg import exchanges
 from trioagg.exchanges import BookPlan, Kept
+from trioagg.integrity.alerts import Rule
 from trioagg.model import Channel
-from trioagg.settings.words import Parse, addresses, many, number, one_of, symbol, url, word
+from trioagg.settings.levels import level
+from trioagg.settings.words import Parse, addresses, argv, hook, many, number, one_of, symbol, url, word
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("console", "json")
 CANDLES = ("1m", "5m", "15m", "1h", "4h", "1d")
+Form = Literal["json", "slack", "discord"]
+"""In whose words a webhook is told."""
+
+
+INSTANT = 1e-9
+"""Seconds; what is called no time at all."""
 
 
 def key(parse: Parse, default: Any, says: str) -> Any:
@@ -117,6 +125,32 @@ class Buffers:
     )
 
 
+def alert(usual: Rule, says: str) -> Any:
+    """When to raise one alert, by default."""
+    return key(level(usual), usual, says)
+
+
+@frozen
+class Alerts:
+    """When to raise an alert, and where to tell of it beside the log."""
+
+    exchange: Rule | None = alert(Rule(60, 30, 0, 10), "an exchange from which no connection brings anything")
+    stream: Rule | None = alert(Rule(60, 30, 0, 10), "a stream that no connection brings, though the exchange is there")
+    silence: Rule | None = alert(
+        Rule(120, 60, 0, 10), "a connected stream that brings nothing for longer than it ever does"
+    )
+    gap: Rule | None = alert(Rule(600, 300, 0, 10), "the age of the oldest gap of a market that is still open")
+    lag: Rule | None = alert(Rule(10, 5, 30, 30), "the time from an event at the exchange until it is here")
+    fill: Rule | None = alert(Rule(0.8, 0.5, 30, 30, "%"), "how full the channel before a store is")
+    price: Rule | None = alert(
+        Rule(0.02, 0.01, 30, 30, "%"), "how far a price is from the median of at least two other exchanges"
+    )
+    webhook: str = key(hook, "", "a URL to post alerts to; what follows its host is kept secret")
+    webhook_form: Form = key(one_of(get_args(Form)), "json", "json, slack or discord: whose form the post has")
+    command: tuple[str, ...] = key(argv, (), "a program with its arguments that is given alerts as JSON; no shell")
+    timeout: float = key(number(float, least=0.1), 10.0, "seconds that one post, or one run of the command, may take")
+
+
 @frozen
 class Venue:
     """One exchange, ``[exchange:NAME]``; None: the adapter's own."""
@@ -136,11 +170,37 @@ class Settings:
     retry: Retry = Retry()
     repair: Repair = Repair()
     buffers: Buffers = Buffers()
+    alerts: Alerts = Alerts()
     venues: Mapping[str, Venue] = field(factory=dict)
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """When to raise which alert: those of ``[alerts]`` that are not off, and those whose level ``[run]`` names."""
+        run, told = self.run, asdict(self.alerts, recurse=False)
+        own = {name: rule for name, rule in told.items() if isinstance(rule, Rule)}
+        own["unheard"] = Rule(run.first_data_timeout, run.first_data_timeout / 2, 0, 0)
+        own["skew"] = Rule(max(run.max_skew, INSTANT), run.max_skew / 2, 0, 10)
+        if run.min_free_disk:
+            own["disk"] = Rule(run.min_free_disk, run.min_free_disk * 1.2, 0, 10, "MB")
+        return own
 
     def venue(self, name: str) -> Venue:
         """The section of one exchange, or its defaults."""
         return self.venues.get(name, Venue())
 
 
-SECTIONS: dict[str, type] = {"run": Run, "book": Books, "retry": Retry, "repair": Repair, "buffers": Buffers}
+SECTIONS: dict[str, type] = {
+    "run": Run,
+    "book": Books,
+    "retry": Retry,
+    "repair": Repair,
+    "buffers": Buffers,
+    "alerts": Alerts,
+}
+
+CAPTIONS = {
+    "alerts": """\
+; One rule a line: raised at a level that lasts, until it is well again and that lasts; or off. `lag = 5s` is enough.
+"""
+}
+"""What ``settings.ini`` says of a whole section."""

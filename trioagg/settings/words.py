@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -158,6 +159,25 @@ def _is_address(text: str, schemes: Sequence[str]) -> bool:
     except ValueError:
         return False
     return there and not parts.query and not parts.fragment
+
+
+def hook(text: str) -> str:
+    """The address of a webhook, or none; whatever is wrong with it, what follows its host is not told."""
+    if text and not (_is_address(text.partition("?")[0], ("https", "http")) and text.isprintable() and " " not in text):
+        raise BadWord(veiled(text), "must look like https://host/path")
+    return text
+
+
+def veiled(url: str) -> str:
+    """A webhook's address as it may be told to anybody: who knows its path or its query may post."""
+    return redacted("/".join([*url.split("/")[:3], "..."]).partition("?")[0]) if "//" in url else "..."
+
+
+def argv(text: str) -> tuple[str, ...]:
+    """A program and its arguments, quoted as a shell would read them."""
+    if not text.isprintable():
+        raise ValueError("must not hold control characters")
+    return tuple(shlex.split(text))
 
 
 def place(text: str) -> tuple[str, int]:

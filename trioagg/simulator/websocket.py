@@ -30,13 +30,14 @@ async def converse(house: House, stream: trio.abc.Stream, target: str, early: by
     async with trio.open_nursery() as guard, trio.open_nursery() as nursery:
         request = await _requested(nursery, line)
         session = house.dialect.session(target)
-        if request is not None and session is None:
-            await request.reject(404)
-        elif request is not None and session is not None:
-            connection = Connection(house, stream=stream, line=line, socket=await request.accept(), session=session)
-            guard.start_soon(connection.stop_when_cancelled)
-            nursery.cancel_scope.shield = True  # the reader must live until the close frame is answered
-            await connection.run()
+        with suppress(ConnectionClosed):  # by a client that has not waited for the answer
+            if request is not None and session is None:
+                await request.reject(404)
+            elif request is not None and session is not None:
+                connection = Connection(house, stream=stream, line=line, socket=await request.accept(), session=session)
+                guard.start_soon(connection.stop_when_cancelled)
+                nursery.cancel_scope.shield = True  # the reader must live until the close frame is answered
+                await connection.run()
         guard.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
 
