@@ -96,6 +96,12 @@ async def health(client: httpx.AsyncClient, status: int) -> dict[str, Any]:
     return dict(answer.json()) if answer.status_code == status else {}
 
 
+async def settled(client: httpx.AsyncClient) -> bool:
+    """Whether all that came is stored, or accounted for."""
+    counts = (await client.get("/status")).json()["counts"]
+    return int(counts.pop("received")) == sum(counts.values())
+
+
 def of_each(started: Started, file: Path, **run: Any) -> Settings:
     """Settings that collect from all that were started."""
     settings = settings_for(next(iter(started.values())), file, exchanges=tuple(started), channels=CHANNELS, **run)
@@ -115,7 +121,7 @@ async def test_the_counters_are_what_the_database_and_the_account_say(tmp_path: 
             await trio.sleep(0.5)  # of data
             leave.cancel()
             told = await soon(partial(health, client, 503))
-            await trio.sleep(0.2)  # and all of it is stored
+            await soon(partial(settled, client))
             found, state = await scraped(client), (await client.get("/status")).json()
 
     assert {one["exchange"] for one in told["failing"]} == set(names)
