@@ -162,6 +162,7 @@ def _options(url: str) -> dict[str, Any]:
         raise SettingsError(f"--sink: {redacted(url)!r} has the unknown {min(strange)!r}; known: {', '.join(OPTIONS)}")
     return {
         **query,
+        **({"ssl_verify_cert": True, "ssl_verify_identity": True} if "ssl_ca" in query else {}),
         "host": told.hostname or "localhost",
         "port": told.port or 3306,
         "user": unquote(told.username),
