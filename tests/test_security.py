@@ -110,6 +110,18 @@ async def test_servers_take_it_as_data_too(server: Server) -> None:
     assert server.ask("SELECT symbol FROM trades") == [(EVIL,)]
 
 
+async def test_servers_take_any_time_and_the_largest_frame(server: Server) -> None:
+    """From 1970 to 2255, a number with as many digits as there may be, and 16 MB of what is escaped twice over."""
+    numbers = Decimal("9" * 39), Decimal("1e-40")
+    times = [0, 1, 4_102_444_800 * 10**9, 8_999_999_999 * 10**9]
+    trades = [Trade("binance", "BTC/USDT", n, *numbers, "buy", at, T0 + n) for n, at in enumerate(times)]
+    batch = [*trades, Quarantined("binance", T0, "garbled", b"\0'\"\\" * 2**22)]
+    async with sinks.connect(server.url()) as sink:
+        written = await sink.write(batch, draft(batch))
+    assert (written.stored, written.quarantined) == (len(times), 1)
+    assert [row[0] for row in server.ask("SELECT timestamp FROM trades ORDER BY timestamp")] == times
+
+
 @pytest.mark.parametrize(
     ("cell", "shown"),
     [
