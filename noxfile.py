@@ -156,6 +156,18 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "bench.soak", *session.posargs)
 
 
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Ask whether anything is known against the pinned versions; needs the network's vulnerability service."""
+    session.install("--quiet", "pip-audit")  # the newest: what it asks changes
+    try:
+        session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "--progress-spinner=off", "-r", str(PINS))
+    except nox.command.CommandFailed:
+        session.error(
+            "something is known against a pinned version, or the service cannot be asked: the lines above say"
+        )
+
+
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
     """Write uv.lock and constraints.txt anew from pyproject.toml (needs uv; ``-- --upgrade`` takes newer versions)."""

@@ -55,9 +55,11 @@ async def test_a_page_and_its_head() -> None:
         "x-content-type-options: nosniff",
         "cache-control: no-store",
         "content-length: 4",
-        "default-src 'none'",
+        "default-src 'none'; frame-ancestors 'none'",
+        "cross-origin-resource-policy: same-origin",
     ):
         assert line in head and line in headed
+    assert "access-control" not in head
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,9 @@ async def test_a_page_and_its_head() -> None:
         (GET.replace(b"localhost", b"evil.example"), 403),
         (GET.replace(b"localhost", b"localhost.evil.example"), 403),
         (GET.replace(b"localhost", b""), 403),
+        (GET.replace(b"\r\n\r\n", b"\r\nOrigin: http://localhost:9090\r\n\r\n"), 200),
+        (GET.replace(b"\r\n\r\n", b"\r\nOrigin: https://evil.example\r\n\r\n"), 403),
+        (GET.replace(b"\r\n\r\n", b"\r\nOrigin: null\r\n\r\n"), 403),
         (b"GET /x HTTP/1.0\r\n\r\n", 403),
         (b"GET /x HTTP/1.1\r\n\r\n", 400),
         (GET.replace(b"/x", b"/"), 404),

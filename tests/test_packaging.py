@@ -101,10 +101,10 @@ def test_quick_start_is_two_commands() -> None:
 
 
 def test_hosted_ci_calls_nox() -> None:
-    """The hosted CI does what ``nox`` does, and nothing of its own."""
+    """The hosted CI does what ``nox`` does, and asks what is known against the pinned versions; nothing of its own."""
     steps = re.findall(r"- run: (\S+(?: -m pip)?)", text(".github/workflows/ci.yml"))
 
-    assert steps == ["python -m pip", "nox"]
+    assert steps == ["python -m pip", "nox", "nox"]
 
 
 def test_the_changelog_knows_the_version() -> None:

@@ -6,17 +6,51 @@ every task its own. Nothing is logged per message.
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import sys
+import time
 from collections.abc import Sequence
+from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
 log = structlog.get_logger("trioagg")
 
-QUIET = ("httpx", "httpcore", "trio-websocket", "hpack", "asyncio")
-"""Libraries that are heard from WARNING on only: they log every request, with its secrets, or every frame."""
+OURS = "trioagg"
+"""The only loggers that the level is for: libraries log requests with their secrets, and are heard from WARNING on."""
+LINES = 1000
+"""Of one kind and exchange in a minute: a far end that means harm must not fill a disk by what is told of it."""
+MINUTE = 60.0
+KINDS = 10_000
+
+
+class Escapes(dict[int, str]):
+    """What stands for each sign that a terminal might obey, as JSON spells it; for ``str.translate``."""
+
+    def __missing__(self, code: int) -> str:
+        sign = chr(code)
+        return sign if sign.isprintable() else json.dumps(sign)[1:-1] if code > 0xFFFF else f"\\u{code:04x}"
+
+
+SIGNS = Escapes()
+LINE_ENDS = Escapes({10: "\n"})
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """A text with nothing in it that a terminal would obey.
+
+    Args:
+        lines: whether it may have line ends.
+    """
+    return text if text.isprintable() else text.translate(LINE_ENDS if lines else SIGNS)
+
+
+def level() -> int:
+    """What is told: the number of the level that was set."""
+    return logging.getLogger(OURS).getEffectiveLevel()
 
 
 def configure(*, level: str = "INFO", style: str = "console") -> None:
@@ -39,13 +73,13 @@ def configure(*, level: str = "INFO", style: str = "console") -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    logging.getLogger(OURS).setLevel(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
+            Flood(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -54,15 +88,48 @@ def configure(*, level: str = "INFO", style: str = "console") -> None:
     )
 
 
+class Flood:
+    """Leaves out what is told too often."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def __call__(self, logger: object, method: str, line: EventDict) -> EventDict:
+        """Count a line; the last that is told says so.
+
+        Raises:
+            structlog.DropEvent: there were too many like it.
+        """
+        kind, now = (str(line.get("event")), str(line.get("exchange"))), time.monotonic()
+        since, count = self._told.get(kind, (now, 0))
+        since, count = (since, count + 1) if now < since + MINUTE else (now, 1)
+        if len(self._told) >= KINDS:
+            self._told.clear()
+        self._told[kind] = since, count
+        if count > LINES:
+            raise structlog.DropEvent
+        return {**line, "left_out": "more like this, for a minute"} if count == LINES else line
+
+
+def _seen(_logger: object, _method: str, line: EventDict) -> EventDict:
+    return {name: visible(value) if isinstance(value, str) else value for name, value in line.items()}
+
+
+def _traceback(out: TextIO, error: ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    out.write(visible(text.getvalue(), lines=True))
+
+
 def _ending(style: str, *, colours: bool) -> Sequence[Processor]:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if style == "json":
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         return [remove, structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
-    plain = structlog.dev.plain_traceback
     return [
         remove,
+        _seen,
         structlog.dev.ConsoleRenderer(
-            colors=colours, pad_event_to=0, pad_level=False, sort_keys=False, exception_formatter=plain
+            colors=colours, pad_event_to=0, pad_level=False, sort_keys=False, exception_formatter=_traceback
         ),
     ]

@@ -86,7 +86,9 @@ def _invoke(arguments: list[str] | None) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"trioagg: {' '.join(message.split())}", file=sys.stderr)
+    from trioagg.logs import visible
+
+    print(f"trioagg: {visible(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

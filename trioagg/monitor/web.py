@@ -34,6 +34,7 @@ CLIENTS = 32
 HEADERS = {
     "Cache-Control": "no-store",
     "Connection": "close",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -143,8 +144,11 @@ class Web:
 
     async def _answer(self, request: h11.Request, own: str) -> Answer:
         headers = dict(request.headers)
-        if _name(headers.get(b"host", b"")) not in {*LOCAL, self.host.lower(), own}:
+        ours = {*LOCAL, self.host.lower(), own}
+        if _name(headers.get(b"host", b"")) not in ours:
             return refusal(403, "this is not the host that you asked for")
+        if b"origin" in headers and _name(headers[b"origin"].partition(b"://")[2]) not in ours:
+            return refusal(403, "another site's page asks")
         if request.method not in {b"GET", b"HEAD"}:
             return refusal(405, "only GET and HEAD")
         page = self.pages.get(request.target.partition(b"?")[0].decode("latin-1"))

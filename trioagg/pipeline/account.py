@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from trioagg import logs
 from trioagg.errors import StoreError
 from trioagg.pipeline.tally import Outcome
 from trioagg.store import database, open_gaps
@@ -21,7 +22,7 @@ def account(outcome: Outcome, path: Path) -> None:
     """Log what went wrong, a line each, and then the account; whatever the log level, the account is there."""
     for problem in outcome.problems:
         log.error(problem)
-    level = max(logging.INFO, logging.getLogger().level)
+    level = max(logging.INFO, logs.level())
     log.log(level, "done", **outcome.tally.counts(), open_gaps=_open_gaps(path), drift=outcome.drift)
 
 

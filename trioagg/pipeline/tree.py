@@ -10,6 +10,7 @@ import structlog
 import trio
 from attrs import frozen
 
+from trioagg import logs
 from trioagg.pipeline.flow import Gauge
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ class Leaf:
 
 def tell(gauges: Iterable[Gauge]) -> None:
     """Log every task, indented below its parent, and how full the channels are, whatever the log level."""
-    level = max(logging.INFO, logging.getLogger().level)
+    level = max(logging.INFO, logs.level())
     root = trio.lowlevel.current_root_task()
     mains = root.child_nurseries[-1].child_tasks if root else ()  # Trio's own tasks are in those before
     for leaf in (leaf for main in mains for leaf in leaves(main)):

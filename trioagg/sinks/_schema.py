@@ -148,6 +148,7 @@ class Dialect:
         moment: nanoseconds as its own time.
         behind: ends the making of a table.
         views: each decimal of a table, by its name, as columns of a view.
+        largest: bytes of a garbled frame that one statement may hold; of a larger one, its beginning is kept.
     """
 
     types: Mapping[Type, str]
@@ -157,6 +158,7 @@ class Dialect:
     moment: str
     behind: str
     views: Callable[[str, str], Mapping[str, str]]
+    largest: int | None = None
 
     def script(self) -> Iterator[str]:
         """Makes all tables, and the views over them."""

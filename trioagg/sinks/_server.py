@@ -235,7 +235,8 @@ class Store:
 
     def note(self, rows: Beside) -> None:
         if rows.quarantined:
-            self._link.put(QUARANTINED, [(*row[:-1], _bytes(row[-1])) for row in rows.quarantined])
+            most = self._link.dialect.largest
+            self._link.put(QUARANTINED, [(*row[:-1], _bytes(row[-1])[:most]) for row in rows.quarantined])
         if rows.forgotten:
             self._link.tell(FORGET_GAP, rows.forgotten)
         if rows.gaps:
@@ -322,8 +323,8 @@ def _numbered(row: Cells) -> Cells:
     return (row[0], str(key), *row[2:], key if isinstance(key, int) else None)
 
 
-def _bytes(payload: object) -> object:
-    return payload.encode() if isinstance(payload, str) else payload
+def _bytes(payload: Any) -> bytes:
+    return payload.encode() if isinstance(payload, str) else bytes(payload)
 
 
 @define(eq=False)

@@ -180,6 +180,7 @@ class KafkaDriver:
         try:
             self._producer.list_topics(timeout=min(self._timeout, MEETING))
         except KafkaException as error:
+            self._producer.poll(0)  # what is behind it is heard now
             raise SinkError(f"{self._shown}: {self._trouble or error.args[0].str()}") from None
 
     def _produce(self, letter: Letter, deadline: float) -> None:

@@ -32,6 +32,9 @@ MAKING = "trioagg makes its tables"
 OPTIONS = ("ssl_ca", "ssl_cert", "ssl_key", "unix_socket")
 """What the URL's query may say: files."""
 
+LARGEST = 4 * 2**20
+"""Bytes: each may take two in a statement, and a server takes 16 MB by default, else it hangs up."""
+
 PASSING = {
     *(1021, 1041, 1114),  # no room on its disk, no memory, a full table
     *(1040, 1203, 1226),  # too many connections
@@ -65,6 +68,7 @@ DIALECT = Dialect(
     moment="TIMESTAMPADD(MICROSECOND, {} DIV 1000, TIMESTAMP '1970-01-01 00:00:00')",
     behind=" ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     views=_views,
+    largest=LARGEST,
 )
 
 
@@ -161,6 +165,7 @@ def _options(url: str) -> dict[str, Any]:
         raise SettingsError(f"--sink: {redacted(url)!r} has the unknown {min(strange)!r}; known: {', '.join(OPTIONS)}")
     return {
         **query,
+        **({"ssl_verify_cert": True, "ssl_verify_identity": True} if "ssl_ca" in query else {}),
         "host": told.hostname or "localhost",
         "port": told.port or 3306,
         "user": unquote(told.username),

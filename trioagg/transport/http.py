@@ -103,7 +103,10 @@ async def open_http(
 
     Raises:
         SettingsError: the environment names a proxy, or authorities, that cannot be used.
+        ValueError: ``tls`` does not verify.
     """
+    if tls and not (tls.verify_mode is ssl.CERT_REQUIRED and tls.check_hostname):
+        raise ValueError("the TLS context must verify certificates")
     verify = tls or (tls_context() if transport is None else False)
     try:
         client = httpx.AsyncClient(

@@ -11,7 +11,7 @@ from trioagg.store import Candles, Database, Span, database, renewals
 from trioagg.views.chart import length
 from trioagg.views.export import write_all
 from trioagg.views.show import LIMIT, PAUSE
-from trioagg.views.table import Format, render
+from trioagg.views.table import Format, put, render
 
 
 def show_bars(
@@ -25,8 +25,7 @@ def show_bars(
     """
     with database(path) as db:
         found = _candles(db, interval).newest(exchanges, symbols, limit or LIMIT)
-    if text := render(found, "bars", form):
-        print(text, flush=True)
+    put(render(found, "bars", form))
 
 
 def show_bars_on(
@@ -40,7 +39,7 @@ def show_bars_on(
     with database(path) as db:
         for number, found in enumerate(renewals(_candles(db, interval), exchanges, symbols, limit or LIMIT)):
             if found or number == 0:
-                print(render(found, "bars", form, header=number == 0), flush=True)
+                put(render(found, "bars", form, header=number == 0))
             time.sleep(PAUSE)
 
 

@@ -11,7 +11,7 @@ from attrs import asdict
 
 from trioagg.integrity.consolidation import Venue, consolidated
 from trioagg.store import Row, database, latest
-from trioagg.views.table import Format, render
+from trioagg.views.table import Format, put, render
 
 STALE = 30.0
 """Seconds that a venue's prices may be older than the newest ones of a symbol, where the user says nothing."""
@@ -32,8 +32,7 @@ def show_best(
     with database(path) as db:
         tickers, quotes = (latest(db, kind, exchanges, symbols) for kind in ("ticker", "quotes"))
     found = [asdict(best, value_serializer=_plain) for best in consolidated(_venues(tickers, quotes), stale)]
-    if text := render(found[:limit], "best", form):
-        print(text, flush=True)
+    put(render(found[:limit], "best", form))
 
 
 def _venues(tickers: Sequence[Row], quotes: Sequence[Row]) -> Iterator[Venue]:

@@ -31,7 +31,7 @@ def show(
             found = latest(db, "ticker", exchanges, symbols)
         else:
             found = rows(db, kind, exchanges=exchanges, symbols=symbols, limit=limit or LIMIT)
-    _print(table.render(found, kind, form))
+    table.put(table.render(found, kind, form))
 
 
 def show_on(
@@ -45,7 +45,7 @@ def show_on(
     with database(path) as db:
         for number, found in enumerate(follow(db, kind, exchanges=exchanges, symbols=symbols, limit=limit)):
             if found or number == 0:
-                _print(table.render(found, kind, form, header=number == 0))
+                table.put(table.render(found, kind, form, header=number == 0))
             time.sleep(PAUSE)
 
 
@@ -60,10 +60,5 @@ def show_gaps(path: Path, form: table.Format) -> bool:
     """
     with database(path) as db:
         found = gaps(db)
-    _print(table.render(found, "gaps", form))
+    table.put(table.render(found, "gaps", form))
     return any(gap["status"] != "filled" for gap in found)
-
-
-def _print(text: str) -> None:
-    if text:
-        print(text, flush=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import asdict
 
+from trioagg.logs import visible
 from trioagg.model import Instrument
 from trioagg.views.table import UNKNOWN, aligned
 
@@ -29,4 +30,4 @@ def _plain(_instrument: object, _field: object, value: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
-    return UNKNOWN if value is None else value if isinstance(value, str) else f"{value:f}"
+    return UNKNOWN if value is None else visible(value) if isinstance(value, str) else f"{value:f}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,6 +15,7 @@ from typing import Any, Literal
 from attrs import fields
 
 from trioagg.integrity.consolidation import Best
+from trioagg.logs import visible
 from trioagg.model import Nanos
 from trioagg.store import BARS, COLUMNS, Look, Row, encodable
 
@@ -46,6 +49,9 @@ LONGEST = 60
 
 UNKNOWN = "-"
 
+FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.]*$)")
+"""How texts begin that a spreadsheet calculates; a number with its sign is none."""
+
 
 def render(rows: Sequence[Row], kind: str, form: Format = "table", *, header: bool = True) -> str:
     """Rows as text, without a line end at its end; empty where nothing is to be printed.
@@ -61,6 +67,12 @@ def render(rows: Sequence[Row], kind: str, form: Format = "table", *, header: bo
     if form == "csv":
         return _csv(rows, SHOWN[kind], header=header)
     return _table(rows, kind, header=header)
+
+
+def put(text: str) -> None:
+    """Print, if there is anything; to a terminal, nothing that it would obey. JSON means the same so."""
+    if text:
+        print(visible(text, lines=True) if sys.stdout.isatty() else text, flush=True)
 
 
 def summary_table(quotes: Sequence[Look], now: Nanos) -> str:
@@ -140,5 +152,9 @@ def _csv(rows: Sequence[Row], names: Sequence[str], *, header: bool) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as CSV has it: bytes that are no text with a backslash and two digits for each."""
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+    """A value as CSV has it: bytes that are no text with a backslash and two digits for each.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it, which makes it text there.
+    """
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+    return f"'{text}" if isinstance(text, str) and FORMULA.match(text) else text

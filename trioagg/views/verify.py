@@ -10,7 +10,7 @@ from trioagg import exchanges
 from trioagg.integrity.agreement import differences, holes, size
 from trioagg.model import Channel
 from trioagg.store import Audit, Row, database, examine
-from trioagg.views.table import UNKNOWN, aligned
+from trioagg.views.table import UNKNOWN, aligned, put
 
 COLUMNS = ("exchange", "symbol", "channel", "first", "last", "count", "problem")
 
@@ -30,9 +30,9 @@ def show_differences(path: Path, form: str) -> bool:
     rows = [*_damage(found), *_differences(found)]
     if form == "json":
         for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
+            put(json.dumps(row, ensure_ascii=False))
     else:
-        print(_table(rows) if rows else _agreement(found))
+        put(_table(rows) if rows else _agreement(found))
     return bool(rows)
 
 
