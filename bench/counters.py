@@ -23,7 +23,7 @@ TABLES = {
     "liquidations": ["liquidations"],
 }
 """Channel → where its rows are. Not candles, whose rows do not tell when they came."""
-ROWS, DUPLICATES = "trioagg_rows_stored_total", "trioagg_duplicates_total"
+ROWS = "trioagg_rows_stored_total"
 KEPT = ("stored", "duplicates", "quarantined", "conflated", "lost")
 """What becomes of everything that is received."""
 
