@@ -3,14 +3,14 @@
 ::
 
     signals                       first: the feeds end; second: everything ends
-    └── root
-        ├── simulator             with --simulated only: the far end, in the same process
-        ├── tellers               of alerts: one task each for a webhook and a command, if there are any
-        ├── space                 looks what is free on the disk
-        ├── display
-        ├── monitor               with --serve only: metrics, health and status over HTTP
-        └── writers               one task per sink, and the recorder
-            └── feeds             one task per exchange; each holds its pollers and its streams under supervisors;
+    └── tellers                   of alerts: one task each for a webhook and a command, if there are any
+        └── root
+            ├── simulator         with --simulated only: the far end, in the same process
+            ├── space             looks what is free on the disk
+            ├── display
+            ├── monitor           with --serve only: metrics, health and status over HTTP
+            └── writers           one task per sink, and the recorder
+                └── feeds         one task per exchange; each holds its pollers and its streams under supervisors;
                                   beside them the one that raises alerts, which ends with what it watches
 
 Stopping is the tree itself: when the feeds end, by signal, duration or error, the flows are closed; the writers

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -30,6 +32,8 @@ BURST = 5
 """Posts that may follow each other at once; then one a second, which is what most hosts allow."""
 AGAIN = Backoff(0.5, 5)
 """How long a host is left alone after a failure."""
+GRACE = 0.5
+"""Seconds that a command has to end by itself, once it has taken too long."""
 FAREWELL = 5.0
 """Seconds at a stop in which what waits may still be told."""
 PLAIN = 3
@@ -166,9 +170,22 @@ async def _run(command: tuple[str, ...], notice: Notice) -> None:
         LinkError: it cannot be run, or its exit status is not 0.
     """
     given = body(notice, "json").encode()
+    run = partial(trio.run_process, stdin=given, stdout=subprocess.DEVNULL, check=False, deliver_cancel=_end)
     try:
-        done = await trio.run_process(command, stdin=given, stdout=subprocess.DEVNULL, check=False)
+        done = await run(command, start_new_session=True)  # so that a Ctrl-C is ours alone
     except OSError as error:
         raise LinkError(error.strerror or str(error)) from None
     if done.returncode:
         raise LinkError(f"exit status {done.returncode}")
+
+
+async def _end(process: trio.Process) -> None:
+    """End a command that takes too long, and whatever it has started."""
+    if not hasattr(os, "killpg"):
+        process.kill()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with trio.move_on_after(GRACE):
+            await process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
