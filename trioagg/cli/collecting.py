@@ -28,6 +28,9 @@ def run(
     sink: Sinks = None,
     config: Config = None,
     display: Annotated[bool, typer.Option(help="Print summaries.")] = True,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Collect only part K of N of all markets; each market is in one.")
+    ] = None,
     serve: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Serve /metrics, /healthz and /status there; PORT alone: here only."),
@@ -53,6 +56,7 @@ def run(
         interval=("--interval", interval),
         database=("--database", database),
         sinks=("--sink", sink),
+        shard=("--shard", shard),
         log_level=("--log-level", log_level),
         log_format=("--log-format", log_format),
     )

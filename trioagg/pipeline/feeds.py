@@ -79,6 +79,11 @@ class Feeds:
     hint: Callable[[], Mapping[str, str]]
     questions: Questions = field(factory=Questions)
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that are ours here."""
+        return self.settings.symbols_of(self.adapter.name)
+
     async def run(self) -> None:
         """Collect until cancelled; a bug in the adapter begins anew, and no other exchange notices.
 
@@ -90,7 +95,7 @@ class Feeds:
 
     async def _live(self) -> None:
         listed = await self._list_soon()
-        known = self._known(listed) if listed else list(self.settings.run.symbols)
+        known = self._known(listed) if listed else list(self.symbols)
         ours = [item for item in listed or () if item.symbol in known]
         await self.place.producing.describe(ours)
         feed = self._feed(known, ours)
@@ -135,9 +140,7 @@ class Feeds:
             except TrioaggError as error:
                 log.warning("still no instrument list", reason=str(error))
             else:
-                await self.place.producing.describe(
-                    [item for item in listed if item.symbol in self.settings.run.symbols]
-                )
+                await self.place.producing.describe([item for item in listed if item.symbol in self.symbols])
                 self._known(listed)
                 return
 
@@ -147,7 +150,7 @@ class Feeds:
     def _known(self, listed: Sequence[Instrument]) -> list[str]:
         there = {item.symbol: item for item in listed}
         known = []
-        for symbol in self.settings.run.symbols:
+        for symbol in self.symbols:
             if symbol in there:
                 known.append(symbol)
                 if there[symbol].status != "trading":

@@ -150,7 +150,7 @@ class Monitor:
         run = self.settings.run
         return State(
             metrics=self.metrics,
-            exchanges=run.exchanges,
+            exchanges=self.settings.exchanges,
             counts=self.tally.counts(),
             flows=[Filling(name, of.capacity, of.waiting, of.peak) for name, of in self._gauges.items()],
             stall=run.stall_timeout,

@@ -107,8 +107,11 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
                 telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
                 place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)
                 async with trio.open_nursery() as feeds:
-                    for name in run.exchanges:
+                    for name in settings.exchanges:
                         feeds.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)
+                    if not settings.exchanges:
+                        log.warning("no market is in this shard; nothing is collected", shard=str(run.shard))
+                        feeds.start_soon(trio.sleep_forever)
         if job.display:
             await display.draw()
         root.cancel_scope.cancel()

@@ -17,6 +17,7 @@ import attrs
 from trioagg import exchanges
 from trioagg.errors import SettingsError
 from trioagg.settings.sections import SECTIONS, Books, Buffers, Repair, Retry, Run, Settings, Venue
+from trioagg.settings.shards import Shard, shard
 from trioagg.settings.words import (
     BadWord,
     instant,
@@ -40,6 +41,7 @@ __all__ = [
     "Retry",
     "Run",
     "Settings",
+    "Shard",
     "Values",
     "Venue",
     "instant",
@@ -51,6 +53,7 @@ __all__ = [
     "one_of",
     "place",
     "redacted",
+    "shard",
     "symbol",
     "template",
     "unknown_variables",

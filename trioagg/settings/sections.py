@@ -10,6 +10,7 @@ from attrs import field, frozen
 from trioagg import exchanges
 from trioagg.exchanges import BookPlan, Kept
 from trioagg.model import Channel
+from trioagg.settings.shards import Shard, shard
 from trioagg.settings.words import Parse, addresses, many, number, one_of, symbol, url, word
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -43,6 +44,9 @@ class Run:
         number(int, least=1, most=4),
         1,
         "connections with the same subscriptions, up to 4; all count in the exchange's limits",
+    )
+    shard: Shard = key(  # noqa: RUF009  (it makes a field)
+        shard, Shard(), "the part of all markets that is collected: 2/5 is the second of five"
     )
     stall_timeout: float = key(
         number(float, least=0.1),
@@ -141,6 +145,15 @@ class Settings:
     def venue(self, name: str) -> Venue:
         """The section of one exchange, or its defaults."""
         return self.venues.get(name, Venue())
+
+    def symbols_of(self, exchange: str) -> tuple[str, ...]:
+        """The symbols that are collected from an exchange: those in this run's shard."""
+        return tuple(symbol for symbol in self.run.symbols if self.run.shard.holds(exchange, symbol))
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """The exchanges with a market in this run's shard."""
+        return tuple(name for name in self.run.exchanges if self.symbols_of(name))
 
 
 SECTIONS: dict[str, type] = {"run": Run, "book": Books, "retry": Retry, "repair": Repair, "buffers": Buffers}
