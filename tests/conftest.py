@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import hypothesis
@@ -27,12 +28,20 @@ def captures() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What processes of this host share, the tests' processes share among themselves."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        yield
+@pytest.fixture(scope="session")
+def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders without end, none of which is there yet."""
+    base = tmp_path_factory.mktemp("runtime")
+    return (base / str(number) for number in count())
+
+
+@pytest.fixture(autouse=True)
+def runtime(runtimes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What this host's processes share, those of a test share among themselves, and with no other test."""
+    folder = next(runtimes)
+    folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture(autouse=True)
