@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ async def test_a_demand_for_silence_silences_all() -> None:
         words = (urls.rest, 1000, 1, 4)
         with another(ASK, *words) as one, another(ASK, *words) as two:
             begin(one)
-            while not urls.statistics.requests[429]:
+            while not urls.statistics.requests[429]:  # noqa: ASYNC110  (it is another process that asks)
                 await trio.sleep(0.01)
             asked = await trio.to_thread.run_sync(asked_by, two)
         statistics = urls.statistics

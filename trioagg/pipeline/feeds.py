@@ -43,10 +43,19 @@ class Roll:
     exchanges: int
     missing: dict[str, set[str]] = field(factory=dict)
 
-    def lacks(self, exchange: str, symbol: str) -> bool:
-        """Note it; True when no exchange is left that could have the symbol."""
+    def lacks(self, exchange: str, symbol: str, message: str) -> None:
+        """Note it.
+
+        Raises:
+            SettingsError: the message, where no exchange is left that could have the symbol.
+        """
         self.missing.setdefault(symbol, set()).add(exchange)
-        return len(self.missing[symbol]) == self.exchanges
+        if len(self.missing[symbol]) == self.exchanges:
+            raise SettingsError(message)
+
+
+Lacks = Callable[[str, str, str], None]
+"""Told that an exchange lacks a symbol, and how that is said; raises SettingsError if that ends the run."""
 
 
 @frozen
@@ -54,12 +63,13 @@ class Place:
     """What the feeds of all exchanges share.
 
     Attributes:
+        lacks: told of symbols that an exchange does not have.
         producing: where they deliver.
     """
 
     http: Http
     stamps: Stamps
-    roll: Roll
+    lacks: Lacks
     producing: Producing
 
 
@@ -161,8 +171,7 @@ class Feeds:
 
     def _unknown(self, symbol: str, there: Iterable[str]) -> None:
         message = f"{self.adapter.name} has no symbol {symbol!r}; {nearest_symbol(symbol, there)}"
-        if self.place.roll.lacks(self.adapter.name, symbol):
-            raise SettingsError(message)
+        self.place.lacks(self.adapter.name, symbol, message)
         log.error(message)
 
     def _feed(self, symbols: Sequence[str], listed: Sequence[Instrument]) -> Feed:

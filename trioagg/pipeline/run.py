@@ -30,7 +30,7 @@ from trioagg.model import STATES, Instrument, Nanos
 from trioagg.monitor.web import Address, listening
 from trioagg.pipeline.account import account
 from trioagg.pipeline.display import Display
-from trioagg.pipeline.feeds import Place, Roll, check_channels, feeds_of
+from trioagg.pipeline.feeds import Lacks, Place, Roll, check_channels, feeds_of
 from trioagg.pipeline.monitoring import Monitor
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.simulated import simulated
@@ -68,6 +68,11 @@ class Job:
     serve: Address | None = None
     now: Callable[[], Nanos] = time.time_ns
 
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return Path(self.settings.run.database)
+
 
 async def run(job: Job) -> Outcome:
     """Collect until the duration is over or a signal comes; then store what was received, and say what became of it.
@@ -79,12 +84,24 @@ async def run(job: Job) -> Outcome:
     outcome = Outcome()
     async with stopping() as stop:
         with stop.everything:
-            await _collect(job, outcome, stop.receiving)
-        account(outcome, Path(job.settings.run.database))
+            await collect(job, outcome, stop.receiving, lacks=Roll(len(job.settings.run.exchanges)).lacks)
+        account(outcome, job.database)
     return outcome
 
 
-async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> None:
+async def collect(
+    job: Job, outcome: Outcome, receiving: trio.CancelScope, *, lacks: Lacks, begun: Callable[[], None] = lambda: None
+) -> None:
+    """The tree below the signals.
+
+    Args:
+        receiving: its cancellation ends the feeds; then what was received is stored.
+        lacks: see ``Place``.
+        begun: called when the feeds begin.
+
+    Raises:
+        SettingsError, StoreError: see ``run``.
+    """
     run = job.settings.run
     async with (
         listening(job.serve) as listeners,
@@ -93,8 +110,8 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
         trio.open_nursery() as root,
     ):
         settings = await simulated(root, job.settings) if job.simulated else job.settings
-        display = Display(Path(run.database), run.exchanges, run.symbols)
-        root.start_soon(Space(Path(run.database), run.min_free_disk).watch)
+        display = Display(job.database, run.exchanges, run.symbols)
+        root.start_soon(Space(job.database, run.min_free_disk).watch)
         if job.display:
             root.start_soon(display.repeat, run.display_interval)
         monitor = Monitor(settings, outcome.tally) if job.serve else None
@@ -105,7 +122,8 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
                 root.start_soon(monitor.serve, job.serve[0], listeners)
             with receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
                 telling = evolve(producing, describe=_telling(producing.describe, settings.buffers))
-                place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), telling)
+                place = Place(http, Stamps(job.now), lacks, telling)
+                begun()
                 async with trio.open_nursery() as feeds:
                     for name in settings.exchanges:
                         feeds.start_soon(feeds_of(name, settings, place, hint=not job.simulated).run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import structlog
@@ -29,25 +29,8 @@ class Stop:
     everything: trio.CancelScope = field(factory=trio.CancelScope)
 
 
-@asynccontextmanager
-async def stopping() -> AsyncIterator[Stop]:
-    """Listen for signals while the block lasts; outside the main thread, where none can be received, do nothing.
-
-    One of our errors that ends the block comes out bare.
-    """
-    stop = Stop()
-    with bare():
-        if threading.current_thread() is not threading.main_thread():
-            yield stop
-            return
-        with trio.open_signal_receiver(*_signals()) as signals, _released():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, stop)
-                yield stop
-                nursery.cancel_scope.cancel()
-
-
-async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
+async def obey(signals: AsyncIterator[int], stop: Stop) -> None:
+    """Cancel by signals, until cancelled."""
     async for number in signals:
         name = signal.Signals(number).name
         if stop.receiving.cancel_called:
@@ -56,6 +39,29 @@ async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
         else:
             log.info("stopping: storing what was received", signal=name)
             stop.receiving.cancel()
+
+
+@asynccontextmanager
+async def stopping(
+    obey: Callable[[AsyncIterator[int], Stop], Awaitable[None]] = obey,
+) -> AsyncIterator[Stop]:
+    """Listen for signals while the block lasts; outside the main thread, where none can be received, do nothing.
+
+    One of our errors that ends the block comes out bare.
+
+    Args:
+        obey: does what they say.
+    """
+    stop = Stop()
+    with bare():
+        if threading.current_thread() is not threading.main_thread():
+            yield stop
+            return
+        with trio.open_signal_receiver(*_signals()) as signals, _released():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(obey, signals, stop)
+                yield stop
+                nursery.cancel_scope.cancel()
 
 
 @contextmanager

@@ -133,7 +133,7 @@ class Spool:
         self._segments, self._done, self._end, self.earlier = segments, found.done, found.end, found.events
 
 
-def folder_of(database: Path, url: str) -> Path:
-    """Where the spool of a sink lies: beside the database, by a hash of the URL without its secrets."""
-    name = hashlib.sha256(redacted(url).encode()).hexdigest()[:16]
+def folder_of(database: Path, url: str, worker: int = 1) -> Path:
+    """Where a sink's spool lies: beside the database, by a hash of the URL without its secrets; one for each worker."""
+    name = hashlib.sha256(redacted(url).encode()).hexdigest()[:16] + (f"-{worker}" if worker > 1 else "")
     return database.with_name(f"{database.name}-spool") / name

@@ -127,7 +127,9 @@ async def storing(
         tally = outcome.beside[redacted(url)] = SinkTally()
         inlet, outlet = _flow(redacted(url), buffers, newest, tally)
         inlets.append(inlet)
-        spool = Spool(folder_of(Path(settings.run.database), url), round(buffers.spool * MEGABYTE))
+        spool = Spool(
+            folder_of(Path(settings.run.database), url, settings.worker.number), round(buffers.spool * MEGABYTE)
+        )
         writers.append(
             PatientWriter(
                 outlet=outlet,

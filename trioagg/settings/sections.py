@@ -48,6 +48,7 @@ class Run:
     shard: Shard = key(  # noqa: RUF009  (it makes a field)
         shard, Shard(), "the part of all markets that is collected: 2/5 is the second of five"
     )
+    workers: int = key(number(int, least=1, most=64), 1, "processes among which the exchanges are dealt")
     stall_timeout: float = key(
         number(float, least=0.1),
         30.0,
@@ -133,7 +134,11 @@ class Venue:
 
 @frozen
 class Settings:
-    """All of it."""
+    """All of it.
+
+    Attributes:
+        worker: which of a run's processes this one is; no text tells it.
+    """
 
     run: Run = Run()
     book: Books = Books()
@@ -141,6 +146,7 @@ class Settings:
     repair: Repair = Repair()
     buffers: Buffers = Buffers()
     venues: Mapping[str, Venue] = field(factory=dict)
+    worker: Shard = field(factory=Shard)
 
     def venue(self, name: str) -> Venue:
         """The section of one exchange, or its defaults."""
@@ -152,8 +158,9 @@ class Settings:
 
     @property
     def exchanges(self) -> tuple[str, ...]:
-        """The exchanges with a market in this run's shard."""
-        return tuple(name for name in self.run.exchanges if self.symbols_of(name))
+        """The exchanges with a market in this run's shard, those that are this worker's: they are dealt in turn."""
+        there = tuple(name for name in self.run.exchanges if self.symbols_of(name))
+        return there[self.worker.number - 1 :: self.worker.of]
 
 
 SECTIONS: dict[str, type] = {"run": Run, "book": Books, "retry": Retry, "repair": Repair, "buffers": Buffers}
