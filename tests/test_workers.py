@@ -19,11 +19,13 @@ from attrs import evolve
 from far_end import ask
 from structlog.testing import capture_logs
 
+import trioagg
 from trioagg.cli import main
 from trioagg.errors import SettingsError
 from trioagg.model import Channel
 from trioagg.pipeline import workers
 from trioagg.pipeline.run import Job
+from trioagg.pipeline.spool import folder_of, left_behind
 from trioagg.pipeline.tally import Outcome
 from trioagg.pipeline.worker import share
 from trioagg.settings import Retry, Run, Settings, Shard
@@ -77,6 +79,25 @@ def test_a_worker_serves_on_a_port_of_its_own(tmp_path: Path) -> None:
     assert share(evolve(job, serve=("127.0.0.1", 0)), Shard(2, 2)).serve == ("127.0.0.1", 0)
     with pytest.raises(SettingsError, match="--serve: 2 workers need as many ports from 65535 on"):
         workers.check_workers(evolve(job, serve=("", 65535)))
+
+
+def test_each_worker_has_a_spool_of_its_own(tmp_path: Path) -> None:
+    """The first has that of a run without workers; those of workers that are none any more are found."""
+    folders = [folder_of(tmp_path / "a.db", "redis://x", number) for number in (1, 2, 3)]
+    assert folders[0] == folder_of(tmp_path / "a.db", "redis://x") and len(set(folders)) == 3
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert [left_behind(tmp_path / "a.db", "redis://x", workers) for workers in (1, 2, 3)] == [
+        folders[1:],
+        folders[2:],
+        [],
+    ]
+
+
+def test_python_starts_no_processes(tmp_path: Path) -> None:
+    """A notebook has no command to start again."""
+    with pytest.raises(SettingsError, match="workers=: only the command"):
+        trioagg.run(workers=2, database=tmp_path / "a.db")
 
 
 async def test_accounts_are_summed(tmp_path: Path) -> None:
