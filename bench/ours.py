@@ -90,7 +90,7 @@ async def our_row(load: Load) -> Figures:
             watched = Watched(sink, load.messages)
             storage = storing(Stores(url, watched), settings, outcome, causes=CAUSES)
             async with storage as producing, trio.open_nursery() as feeds:
-                place = Place(http, Stamps(), Roll(1), producing)
+                place = Place(http, Stamps(), Roll(1).lacks, producing)
                 feeds.start_soon(feeds_of("binance", settings, place, hint=False).run)
                 await watched.full.wait()
                 feeds.cancel_scope.cancel()

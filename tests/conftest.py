@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import hypothesis
@@ -24,6 +25,22 @@ def captures() -> Path:
     folder = ROOT.parent / "shared" / "captures"
     if not folder.is_dir():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no recordings in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders without end, none of which is there yet."""
+    base = tmp_path_factory.mktemp("runtime")
+    return (base / str(number) for number in count())
+
+
+@pytest.fixture(autouse=True)
+def runtime(runtimes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What this host's processes share, those of a test share among themselves, and with no other test."""
+    folder = next(runtimes)
+    folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     return folder
 
 

@@ -20,7 +20,7 @@ MODULES = {
     for path in sorted(HOUSE.rglob("*.py"))
 }
 LAYERS = [
-    {"errors", "model", "logs"},
+    {"errors", "model", "logs", "host"},
     {"exchanges", "integrity"},
     {"settings"},
     {"transport", "store"},
@@ -46,7 +46,7 @@ ROOMS = {
     "pyarrow": {"store.arrow", "sinks._partition", "sinks.parquet", "views.parquet"},
     "redis": {"sinks.redis"},
     "confluent_kafka": {"sinks.kafka"},
-    "fcntl": {"pipeline.held", "sinks._journal"},
+    "fcntl": {"host", "pipeline.held", "sinks._journal"},
     "matplotlib": {"views.picture"},
     "asyncio": set(),
     "threading": {"pipeline.signals"},

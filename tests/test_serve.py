@@ -102,10 +102,12 @@ async def plenty(client: httpx.AsyncClient) -> bool:
     return bool(counts["stored"] > 200 and counts["duplicates"] > 5 and counts["quarantined"] > 2)
 
 
-async def settled(client: httpx.AsyncClient) -> bool:
-    """Whether all that came is stored, or accounted for."""
-    counts = (await client.get("/status")).json()["counts"]
-    return int(counts.pop("received")) == sum(counts.values())
+async def settled(client: httpx.AsyncClient, file: Path) -> bool:
+    """Whether all that came is stored, or accounted for, and the monitor has looked since."""
+    state = (await client.get("/status")).json()
+    counts, seen = state["counts"], sum(of["open_gaps"] or 0 for of in state["exchanges"].values())
+    there = ask(file, "SELECT count(*) FROM gaps WHERE status = 'open'")[0][0]
+    return bool(counts.pop("received") == sum(counts.values()) and seen == there)
 
 
 def of_each(started: Started, file: Path, **run: Any) -> Settings:
@@ -127,7 +129,7 @@ async def test_the_counters_are_what_the_database_and_the_account_say(tmp_path: 
             await soon(partial(plenty, client))
             leave.cancel()
             told = await soon(partial(health, client, 503))
-            await soon(partial(settled, client))
+            await soon(partial(settled, client, file))
             found, state = await scraped(client), (await client.get("/status")).json()
 
     assert {one["exchange"] for one in told["failing"]} == set(names)

@@ -66,6 +66,7 @@ def run(
     """
     import trio
 
+    from trioagg.errors import SettingsError
     from trioagg.pipeline.run import Job
     from trioagg.pipeline.run import run as collect
     from trioagg.settings import load
@@ -73,6 +74,8 @@ def run(
     texts = {key: value if isinstance(value, str) else _text(value) for key, value in settings.items()}
     flags = {"run": {key: (text, f"{key}=") for key, text in texts.items()}}
     chosen = load(file=Path(config) if config else None, environment=os.environ, flags=flags)
+    if chosen.run.workers > 1:
+        raise SettingsError("workers=: only the command `trioagg run` starts processes; leave it at 1")
     folder = Path(record) if record else None
     job = Job(chosen, simulated=simulated, duration=duration, record=folder, display=display)
     return trio.run(collect, job)

@@ -12,7 +12,9 @@ from trioagg.cli.options import FAILED, Channels, Config, Database, Exchanges, S
 from trioagg.errors import SettingsError
 
 if TYPE_CHECKING:
+    from trioagg.pipeline.run import Job
     from trioagg.pipeline.tally import Outcome
+    from trioagg.settings import Shard
 
 
 def run(
@@ -29,6 +31,13 @@ def run(
     sink: Sinks = None,
     config: Config = None,
     display: Annotated[bool, typer.Option(help="Print summaries.")] = True,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Collect only part K of N of all markets; each market is in one.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="N", help="Share the exchanges among N processes, all into the same stores.")
+    ] = None,
+    worker: Annotated[str | None, typer.Option(hidden=True, help="Which of them this is.")] = None,
     serve: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Serve /metrics, /healthz and /status there; PORT alone: here only."),
@@ -43,6 +52,7 @@ def run(
     """
     _hold_signals()
     from trioagg.settings import number, place
+    from trioagg.settings import shard as shard_of
 
     lasting = value("--duration", duration, number(float, least=0))
     served = value("--serve", serve, place)
@@ -55,19 +65,17 @@ def run(
         interval=("--interval", interval),
         database=("--database", database),
         sinks=("--sink", sink),
+        shard=("--shard", shard),
+        workers=("--workers", workers),
         log_level=("--log-level", log_level),
         log_format=("--log-format", log_format),
     )
-    settings = read()
-    import trio
-
     from trioagg.pipeline.run import Job
-    from trioagg.pipeline.run import run as collect
 
     if record is not None and record.exists() and not record.is_dir():
         raise SettingsError(f"--record: bad value {str(record)!r}: must be a folder")
     job = Job(
-        settings,
+        read(),
         simulated=simulated,
         duration=lasting,
         record=record,
@@ -75,8 +83,23 @@ def run(
         serve=served,
         reread=None if simulated else read,
     )
+    _end(_collected(job, value("--worker", worker, shard_of)))
+
+
+def _collected(job: Job, part: Shard | None) -> Outcome:
+    """A run in this process, as one of several, or in several."""
+    import sys
+
+    import trio
+
+    from trioagg.pipeline import run, worker, workers
+
     collect_less_garbage()
-    _end(trio.run(collect, job))
+    if part:
+        return trio.run(worker.work, worker.share(job, part))
+    if workers.size(job.settings) > 1:
+        return trio.run(workers.lead, job, [sys.executable, *sys.orig_argv[1:]])
+    return trio.run(run.run, job)
 
 
 def replay(

@@ -36,8 +36,7 @@ class Collection:
 
     def begin(self) -> None:
         """Collect from each exchange."""
-        for name in self.settings.run.exchanges:
-            self._start(name)
+        self._follow()
 
     def reread(self, read: Callable[[], Settings]) -> None:
         """Read the settings again, and collect from now on what they want; if they are wrong, all goes on as it was."""
@@ -53,21 +52,24 @@ class Collection:
         new = {name: getattr(told.run, name) for name in ("exchanges", "symbols", "channels")}
         wanted = evolve(self.settings, run=evolve(self.settings.run, **new))
         log.info("the settings were read again", **{name: ", ".join(words) for name, words in new.items()})
-        if wanted != told:
+        if wanted != evolve(told, worker=wanted.worker):
             log.warning("only exchanges, symbols and channels change in a run; what else changed waits for the next")
         self.settings = wanted
-        self.place.roll.keep_on()
-        for name, (feeds, scope) in list(self._feeds.items()):
-            if name in wanted.run.exchanges:
-                feeds.change(wanted)
-            else:
-                del self._feeds[name]
-                scope.cancel()
-        for name in wanted.run.exchanges:
-            if name not in self._feeds:
-                self._start(name)
+        self.place = evolve(self.place, lacks=_borne)
+        self._follow()
         for tell in self.watchers:
             tell(wanted)
+
+    def _follow(self) -> None:
+        for name in self._feeds.keys() - set(self.settings.exchanges):
+            self._feeds.pop(name)[1].cancel()
+        for feeds, _ in self._feeds.values():
+            feeds.change(self.settings, self.place)
+        for name in self.settings.exchanges:
+            if name not in self._feeds:
+                self._start(name)
+        if not self._feeds:
+            log.warning("no market is in this shard; nothing is collected", shard=str(self.settings.run.shard))
 
     def _start(self, name: str) -> None:
         feeds, scope = feeds_of(name, self.settings, self.place, hint=self.hint), trio.CancelScope()
@@ -77,3 +79,7 @@ class Collection:
     async def _live(self, feeds: Feeds, scope: trio.CancelScope) -> None:
         with scope:
             await feeds.run()
+
+
+def _borne(exchange: str, symbol: str, message: str) -> None:
+    """A run that collects already goes on, whoever lacks what."""

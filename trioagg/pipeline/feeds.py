@@ -39,14 +39,19 @@ class Roll:
     exchanges: int
     missing: dict[str, set[str]] = field(factory=dict)
 
-    def lacks(self, exchange: str, symbol: str) -> bool:
-        """Note it; True when no exchange is left that could have the symbol."""
-        self.missing.setdefault(symbol, set()).add(exchange)
-        return len(self.missing[symbol]) == self.exchanges
+    def lacks(self, exchange: str, symbol: str, message: str) -> None:
+        """Note it.
 
-    def keep_on(self) -> None:
-        """From now on a run goes on, whoever lacks what."""
-        self.exchanges = 0
+        Raises:
+            SettingsError: the message, where no exchange is left that could have the symbol.
+        """
+        self.missing.setdefault(symbol, set()).add(exchange)
+        if len(self.missing[symbol]) == self.exchanges:
+            raise SettingsError(message)
+
+
+Lacks = Callable[[str, str, str], None]
+"""Told that an exchange lacks a symbol, and how that is said; raises SettingsError if that ends the run."""
 
 
 @frozen
@@ -54,12 +59,13 @@ class Place:
     """What the feeds of all exchanges share.
 
     Attributes:
+        lacks: told of symbols that an exchange does not have.
         producing: where they deliver.
     """
 
     http: Http
     stamps: Stamps
-    roll: Roll
+    lacks: Lacks
     producing: Producing
 
 
@@ -83,6 +89,11 @@ class Feeds:
     _board: Board = field(factory=dict, init=False)
     _changed: trio.Event = field(factory=trio.Event, init=False)
 
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that are ours here."""
+        return self.settings.symbols_of(self.adapter.name)
+
     async def run(self) -> None:
         """Collect until cancelled; a bug in the adapter begins anew, and no other exchange notices.
 
@@ -92,9 +103,9 @@ class Feeds:
         structlog.contextvars.bind_contextvars(exchange=self.adapter.name)
         await supervise(self._live, self._attempts(), hint=self.hint)
 
-    def change(self, settings: Settings) -> None:
+    def change(self, settings: Settings, place: Place) -> None:
         """Collect from now on what these settings want."""
-        self.settings = settings
+        self.settings, self.place = settings, place
         self._notice()
 
     def _notice(self) -> None:
@@ -127,7 +138,7 @@ class Feeds:
 
     async def _wanted(self) -> Feed:
         """What is to be collected, as far as it is known to be there."""
-        known = self._known(self._listed) if self._listed else list(self.settings.run.symbols)
+        known = self._known(self._listed) if self._listed else list(self.symbols)
         ours = [item for item in self._listed or () if item.symbol in known]
         await self.place.producing.describe(ours)
         feed = self._feed(known, ours)
@@ -150,7 +161,7 @@ class Feeds:
     def _known(self, listed: Sequence[Instrument]) -> list[str]:
         there = {item.symbol: item for item in listed}
         known = []
-        for symbol in self.settings.run.symbols:
+        for symbol in self.symbols:
             if symbol in there:
                 known.append(symbol)
                 if there[symbol].status != "trading":
@@ -161,8 +172,7 @@ class Feeds:
 
     def _unknown(self, symbol: str, there: Iterable[str]) -> None:
         message = f"{self.adapter.name} has no symbol {symbol!r}; {nearest_symbol(symbol, there)}"
-        if self.place.roll.lacks(self.adapter.name, symbol):
-            raise SettingsError(message)
+        self.place.lacks(self.adapter.name, symbol, message)
         log.error(message)
 
     def _feed(self, symbols: Sequence[str], listed: Sequence[Instrument]) -> Feed:

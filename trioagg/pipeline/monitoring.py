@@ -109,13 +109,13 @@ class Monitor:
 
     def __attrs_post_init__(self) -> None:
         run = self.settings.run
-        vitals = Vitals(self.metrics, run.exchanges, run.stall_timeout, self.now())
+        vitals = Vitals(self.metrics, self.settings.exchanges, run.stall_timeout, self.now())
         self._alerting = Alerting(Alarms(self.settings.rules), vitals, self.tellers.put)
 
     def show(self, settings: Settings) -> None:
         """Show from now on what these settings want."""
         self.settings = settings
-        self._alerting.vitals.exchanges = settings.run.exchanges
+        self._alerting.vitals.exchanges = settings.exchanges
 
     def measured(self, stores: Stores) -> Stores:
         """The same stores; of the database the books are kept."""
@@ -139,7 +139,7 @@ class Monitor:
         """
 
         def look() -> Moment:
-            gaps = [gap for name in self.settings.run.exchanges for gap in holes.of(name)]
+            gaps = [gap for name in self.settings.exchanges for gap in holes.of(name)]
             return Moment(self.now(), trio.current_time(), self._flows(), gaps, self.space.free)
 
         await supervise(partial(self._alerting.watch, look), Attempts(Backoff(1, 60)), hint=dict)
@@ -188,7 +188,7 @@ class Monitor:
         run = self.settings.run
         return State(
             metrics=self.metrics,
-            exchanges=run.exchanges,
+            exchanges=self.settings.exchanges,
             counts=self.tally.counts(),
             flows=self._flows(),
             stall=run.stall_timeout,

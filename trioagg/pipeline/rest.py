@@ -17,6 +17,7 @@ from trioagg.transport.backoff import Backoff
 from trioagg.transport.budget import Gate
 from trioagg.transport.capture import Captured
 from trioagg.transport.clock import Stamps
+from trioagg.transport.common import common
 from trioagg.transport.http import Http, Policy
 
 log = structlog.get_logger(__name__)
@@ -123,13 +124,14 @@ def _tell(error: LinkError, wait: float) -> None:
 
 
 def rest_of(adapter: type[Exchange], venue: Venue, retry: Retry, *, http: Http, stamps: Stamps) -> Rest:
-    """The REST of an exchange under the user's settings."""
+    """The REST of an exchange under the user's settings, within the budget of all processes of this host."""
     limits = adapter.limits
     gate = Gate(
         weight=limits.weight,
         window=limits.window,
         min_delay=venue.min_delay,
         backoff=Backoff(retry.base_delay, retry.max_delay),
+        common=common(adapter.name, venue.rest_url or adapter.rest_url),
     )
     policy = Policy(
         attempts=retry.attempts,

@@ -34,7 +34,7 @@ from trioagg.monitor.web import Address, listening
 from trioagg.pipeline.account import account
 from trioagg.pipeline.collection import Collection
 from trioagg.pipeline.display import Display
-from trioagg.pipeline.feeds import Place, Roll, check_channels
+from trioagg.pipeline.feeds import Lacks, Place, Roll, check_channels
 from trioagg.pipeline.monitoring import Monitor
 from trioagg.pipeline.signals import Stop, stopping
 from trioagg.pipeline.simulated import simulated
@@ -75,6 +75,11 @@ class Job:
     reread: Callable[[], Settings] | None = None
     now: Callable[[], Nanos] = time.time_ns
 
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return Path(self.settings.run.database)
+
 
 async def run(job: Job) -> Outcome:
     """Collect until the duration is over or a signal comes; then store what was received, and say what became of it.
@@ -86,12 +91,24 @@ async def run(job: Job) -> Outcome:
     outcome = Outcome()
     async with stopping() as stop:
         with stop.everything:
-            await _collect(job, outcome, stop)
-        account(outcome, Path(job.settings.run.database))
+            await collect(job, outcome, stop, lacks=Roll(len(job.settings.run.exchanges)).lacks)
+        account(outcome, job.database)
     return outcome
 
 
-async def _collect(job: Job, outcome: Outcome, stop: Stop) -> None:
+async def collect(
+    job: Job, outcome: Outcome, stop: Stop, *, lacks: Lacks, begun: Callable[[], None] = lambda: None
+) -> None:
+    """The tree below the signals.
+
+    Args:
+        stop: what signals do.
+        lacks: see ``Place``.
+        begun: called when the feeds begin.
+
+    Raises:
+        SettingsError, StoreError: see ``run``.
+    """
     run = job.settings.run
     async with (
         listening(job.serve) as listeners,
@@ -101,8 +118,8 @@ async def _collect(job: Job, outcome: Outcome, stop: Stop) -> None:
         trio.open_nursery() as root,
     ):
         settings = await simulated(root, job.settings) if job.simulated else job.settings
-        display = Display(Path(run.database), run.exchanges, run.symbols)
-        space = Space(Path(run.database))
+        display = Display(job.database, run.exchanges, run.symbols)
+        space = Space(job.database)
         root.start_soon(space.watch, name="space")
         if job.display:
             root.start_soon(display.repeat, run.display_interval, name="display")
@@ -115,7 +132,8 @@ async def _collect(job: Job, outcome: Outcome, stop: Stop) -> None:
                 root.start_soon(monitor.serve, job.serve[0], listeners, name="monitor")
             with stop.receiving, trio.move_on_after(math.inf if job.duration is None else job.duration):
                 saying = evolve(producing, describe=_saying(producing.describe, settings.buffers))
-                place = Place(http, Stamps(job.now), Roll(len(run.exchanges)), saying)
+                place = Place(http, Stamps(job.now), lacks, saying)
+                begun()
                 async with trio.open_nursery() as feeds:
                     feeds.start_soon(monitor.watch, producing.holes, name="alerts")
                     watchers = [display.show, monitor.show]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import structlog
@@ -43,12 +43,48 @@ class Stop:
     gauges: list[Gauge] = field(factory=list)
     rereads: list[Callable[[], None]] = field(factory=list)
 
+    def reread(self) -> None:
+        """Read the settings again."""
+        for reread in self.rereads:
+            reread()
+
+
+def answered(number: int, stop: Stop) -> bool:
+    """Do what a signal asks for; False where it asks for nothing but the end."""
+    name = signal.Signals(number).name
+    if name == ASKS:
+        tell(stop.gauges)
+    elif name == AGAIN and not (sys.stdin and sys.stdin.isatty()):
+        stop.reread()
+    else:
+        return False
+    return True
+
+
+async def obey(signals: AsyncIterator[int], stop: Stop) -> None:
+    """Cancel by signals, until cancelled."""
+    async for number in signals:
+        name = signal.Signals(number).name
+        if answered(number, stop):
+            continue
+        if stop.receiving.cancel_called:
+            log.error("second signal: stopping at once", signal=name)
+            stop.everything.cancel()
+        else:
+            log.info("stopping: storing what was received", signal=name)
+            stop.receiving.cancel()
+
 
 @asynccontextmanager
-async def stopping() -> AsyncIterator[Stop]:
+async def stopping(
+    obey: Callable[[AsyncIterator[int], Stop], Awaitable[None]] = obey,
+) -> AsyncIterator[Stop]:
     """Listen for signals while the block lasts; outside the main thread, where none can be received, do nothing.
 
     One of our errors that ends the block comes out bare.
+
+    Args:
+        obey: does what they say.
     """
     stop = Stop()
     with bare():
@@ -57,25 +93,9 @@ async def stopping() -> AsyncIterator[Stop]:
             return
         with trio.open_signal_receiver(*heeded()) as signals, _released():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, stop, name="signals")
+                nursery.start_soon(obey, signals, stop, name="signals")
                 yield stop
                 nursery.cancel_scope.cancel()
-
-
-async def _obey(signals: AsyncIterator[int], stop: Stop) -> None:
-    async for number in signals:
-        name = signal.Signals(number).name
-        if name == ASKS:
-            tell(stop.gauges)
-        elif name == AGAIN and not (sys.stdin and sys.stdin.isatty()):
-            for reread in stop.rereads:
-                reread()
-        elif stop.receiving.cancel_called:
-            log.error("second signal: stopping at once", signal=name)
-            stop.everything.cancel()
-        else:
-            log.info("stopping: storing what was received", signal=name)
-            stop.receiving.cancel()
 
 
 @contextmanager

@@ -133,7 +133,14 @@ class Spool:
         self._segments, self._done, self._end, self.earlier = segments, found.done, found.end, found.events
 
 
-def folder_of(database: Path, url: str) -> Path:
-    """Where the spool of a sink lies: beside the database, by a hash of the URL without its secrets."""
-    name = hashlib.sha256(redacted(url).encode()).hexdigest()[:16]
+def folder_of(database: Path, url: str, worker: int = 1) -> Path:
+    """Where a sink's spool lies: beside the database, by a hash of the URL without its secrets; one for each worker."""
+    name = hashlib.sha256(redacted(url).encode()).hexdigest()[:16] + (f"-{worker}" if worker > 1 else "")
     return database.with_name(f"{database.name}-spool") / name
+
+
+def left_behind(database: Path, url: str, workers: int) -> list[Path]:
+    """Spools of a sink that belong to workers of an earlier run, beyond those that there are now."""
+    own = folder_of(database, url)
+    kin = ((path, path.name.removeprefix(f"{own.name}-")) for path in own.parent.glob(f"{own.name}-*"))
+    return sorted(path for path, number in kin if number.isdecimal() and int(number) > workers)

@@ -22,7 +22,7 @@ from trioagg.pipeline.holes import Holes
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.patient import PatientWriter
 from trioagg.pipeline.record import record
-from trioagg.pipeline.spool import MEGABYTE, Spool, folder_of
+from trioagg.pipeline.spool import MEGABYTE, Spool, folder_of, left_behind
 from trioagg.pipeline.tally import Outcome, SinkTally, Tally
 from trioagg.pipeline.write import AGAIN, Writer
 from trioagg.settings import Buffers, Run, Settings, redacted
@@ -126,10 +126,16 @@ async def storing(
     inlets, dead = [inlet], producers.cancel
     writers = [Writer(outlet, stores.database, ledger, outcome.tally, buffers, dead=dead, noticed=holes.tell)]
     for url, sink in stores.beside.items():
+        for left in left_behind(Path(settings.run.database), url, settings.worker.of):
+            log.warning(
+                "what waits for a sink is another worker's; start as many", sink=redacted(url), folder=str(left)
+            )
         tally = outcome.beside[redacted(url)] = SinkTally()
         inlet, outlet = _flow(redacted(url), buffers, newest, tally)
         inlets.append(inlet)
-        spool = Spool(folder_of(Path(settings.run.database), url), round(buffers.spool * MEGABYTE))
+        spool = Spool(
+            folder_of(Path(settings.run.database), url, settings.worker.number), round(buffers.spool * MEGABYTE)
+        )
         writers.append(
             PatientWriter(
                 outlet=outlet,

@@ -17,7 +17,11 @@ BRIEF = 10.0
 
 
 async def supervise(
-    live: Callable[[], Awaitable[None]], attempts: Attempts, *, hint: Callable[[], Mapping[str, str]]
+    live: Callable[[], Awaitable[None]],
+    attempts: Attempts,
+    *,
+    hint: Callable[[], Mapping[str, str]],
+    again: str = "connecting again",
 ) -> None:
     """Run ``live`` for ever.
 
@@ -28,6 +32,7 @@ async def supervise(
         live: one life of the feed.
         attempts: how long to wait between lives; forgets the failures after a healthy life.
         hint: what else to tell when a life ends before it was healthy.
+        again: what is told when the next one is to begin.
 
     Raises:
         SettingsError: ``live`` did.
@@ -49,5 +54,5 @@ async def supervise(
         lasted = trio.current_time() - began
         delay = 0.0 if retired and lasted > BRIEF else max(attempts.failed(lasted), silence)
         told = {} if lasted >= attempts.healthy else hint()
-        log.warning("connecting again", reason=reason, after=f"{lasted:.1f} s", wait=f"{delay:.1f} s", **told)
+        log.warning(again, reason=reason, after=f"{lasted:.1f} s", wait=f"{delay:.1f} s", **told)
         await trio.sleep(delay)

@@ -29,6 +29,11 @@ class Tally:
         """Count events that newer ones replaced."""
         self.conflated += count
 
+    def add(self, other: Tally) -> None:
+        """Count what another process counted."""
+        for name, count in other.counts().items():
+            setattr(self, name, getattr(self, name) + count)
+
     def counts(self) -> dict[str, int]:
         """By name, in the order of the last line."""
         return asdict(self)
@@ -62,6 +67,14 @@ class Outcome:
     beside: dict[str, SinkTally] = field(factory=dict)
     failures: list[str] = field(factory=list)
     drift: int = 0
+
+    def add(self, other: Outcome) -> None:
+        """Account for what another process did."""
+        self.tally.add(other.tally)
+        for url, tally in other.beside.items():
+            self.beside.setdefault(url, SinkTally()).add(tally)
+        self.failures += other.failures
+        self.drift += other.drift
 
     @property
     def problems(self) -> list[str]:

@@ -29,6 +29,7 @@ from trioagg.settings.sections import (
     Settings,
     Venue,
 )
+from trioagg.settings.shards import Shard, shard
 from trioagg.settings.words import (
     BadWord,
     instant,
@@ -55,6 +56,7 @@ __all__ = [
     "Retry",
     "Run",
     "Settings",
+    "Shard",
     "Values",
     "Venue",
     "instant",
@@ -66,6 +68,7 @@ __all__ = [
     "one_of",
     "place",
     "redacted",
+    "shard",
     "sources",
     "symbol",
     "template",

@@ -12,6 +12,7 @@ from trioagg.exchanges import BookPlan, Kept
 from trioagg.integrity.alerts import Rule
 from trioagg.model import Channel
 from trioagg.settings.levels import level
+from trioagg.settings.shards import Shard, shard
 from trioagg.settings.words import Parse, addresses, argv, hook, many, number, one_of, symbol, url, word
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -52,6 +53,8 @@ class Run:
         1,
         "connections with the same subscriptions, up to 4; all count in the exchange's limits",
     )
+    shard: Shard = key(shard, Shard(), "the part of all markets that is collected: 2/5 is the second of five")
+    workers: int = key(number(int, least=1, most=64), 1, "processes among which the exchanges are dealt")
     stall_timeout: float = key(
         number(float, least=0.1),
         30.0,
@@ -163,7 +166,11 @@ class Venue:
 
 @frozen
 class Settings:
-    """All of it."""
+    """All of it.
+
+    Attributes:
+        worker: which of a run's processes this one is; no text tells it.
+    """
 
     run: Run = Run()
     book: Books = Books()
@@ -172,6 +179,7 @@ class Settings:
     buffers: Buffers = Buffers()
     alerts: Alerts = Alerts()
     venues: Mapping[str, Venue] = field(factory=dict)
+    worker: Shard = field(factory=Shard)
 
     @property
     def rules(self) -> dict[str, Rule]:
@@ -187,6 +195,16 @@ class Settings:
     def venue(self, name: str) -> Venue:
         """The section of one exchange, or its defaults."""
         return self.venues.get(name, Venue())
+
+    def symbols_of(self, exchange: str) -> tuple[str, ...]:
+        """The symbols that are collected from an exchange: those in this run's shard."""
+        return tuple(symbol for symbol in self.run.symbols if self.run.shard.holds(exchange, symbol))
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """The exchanges with a market in this run's shard, those that are this worker's: they are dealt in turn."""
+        there = tuple(name for name in self.run.exchanges if self.symbols_of(name))
+        return there[self.worker.number - 1 :: self.worker.of]
 
 
 SECTIONS: dict[str, type] = {

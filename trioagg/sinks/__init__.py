@@ -13,6 +13,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from types import ModuleType
 from typing import Protocol
 
 from trioagg.errors import SettingsError
@@ -22,7 +23,7 @@ from trioagg.model import Event, Instrument, Nanos
 from trioagg.settings import redacted
 from trioagg.store import Counts
 
-__all__ = ["Database", "Sink", "connect", "names"]
+__all__ = ["Database", "Sink", "connect", "names", "solitary"]
 
 
 class Sink(Protocol):
@@ -71,16 +72,28 @@ def connect(url: str) -> AbstractAsyncContextManager[Sink]:
     Raises:
         SettingsError: no sink has the URL's scheme, its library is not installed, or something else in it is wrong.
     """
+    opened: AbstractAsyncContextManager[Sink] = _module(url).connect(url)
+    return opened
+
+
+def solitary(url: str) -> bool:
+    """Whether it takes one process at a time, which its module says by ``SOLITARY = True``.
+
+    Raises:
+        SettingsError: no sink has the URL's scheme, or its library is not installed.
+    """
+    return getattr(_module(url), "SOLITARY", False)
+
+
+def _module(url: str) -> ModuleType:
     scheme = url.partition(":")[0]
     if scheme not in names():
         strange = redacted(url).partition(":")[0]
         raise SettingsError(f"--sink: no sink is named {strange!r}; known: {', '.join(names())}")
     try:
-        module = importlib.import_module(f"{__name__}.{scheme}")
+        return importlib.import_module(f"{__name__}.{scheme}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("trioagg"):
             raise
         extra = f"pip install 'trioagg[{scheme}]'"
         raise SettingsError(f"--sink: {scheme} needs {error.name}, which is not installed: {extra}") from None
-    opened: AbstractAsyncContextManager[Sink] = module.connect(url)
-    return opened

@@ -69,11 +69,11 @@ WHERE instrument = %s AND channel = 'trades' AND coalesce(first_missing, since) 
 ORDER BY origin, coalesce(first_missing, since)
 """
 FORGET_GAP = "DELETE FROM gap WHERE instrument = %s AND channel = %s AND origin = %s"
-UNFINISHED = "SELECT id FROM session WHERE closed IS NULL AND reason = ''"
+UNFINISHED = "SELECT id, opened FROM session WHERE closed IS NULL AND reason = ''"
 ENDLESS = "SELECT id FROM session WHERE exchange = %s AND id <= %s AND closed IS NULL"
 LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
 END_UNFINISHED = """
-UPDATE session SET reason = 'killed' WHERE exchange = %s AND id <= %s AND closed IS NULL AND reason = ''
+UPDATE session SET reason = 'killed' WHERE exchange = %s AND id = %s AND closed IS NULL AND reason = ''
 """
 
 
@@ -182,10 +182,9 @@ class Store:
             self._connected()
 
     def close(self) -> None:
-        """End the connection, if there is one."""
-        if self._open:
-            self._open.close()
-            self._open = None
+        """End the connection, if there is one; nothing more is written."""
+        self._batches.close()
+        self._hang_up()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -241,8 +240,8 @@ class Store:
             self._link.tell(FORGET_GAP, rows.forgotten)
         if rows.gaps:
             self._link.put(GAP, rows.gaps)
-        if rows.begun:
-            self._link.tell(END_UNFINISHED, [(exchange, self._before.last) for exchange in rows.begun])
+        if killed := self._before.killed(rows.begun):
+            self._link.tell(END_UNFINISHED, killed)
         if rows.sessions:
             told = {(row[0], row[1], row[3]): row for row in rows.sessions}
             self._renewed(SESSION, list(told.values()), ("closed", "reason", "missed"))
@@ -294,8 +293,8 @@ class Store:
         elif version[0][0] > VERSION:
             raise StoreError(f"{self.server.shown} was made by a newer trioagg: its schema is {version[0][0]}")
         if self._past is None:
-            unfinished = frozenset(number for (number,) in link.ask(UNFINISHED))
-            self._past = Past(unfinished, link.ask(LAST_SESSION)[0][0])
+            endless = [(number, opened) for number, opened in link.ask(UNFINISHED)]
+            self._past = Past.of(endless, link.ask(LAST_SESSION)[0][0])
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
@@ -303,11 +302,16 @@ class Store:
         try:
             yield
         except self.server.troubles as error:
-            self.close()
+            self._hang_up()
             raise self.server.explained(error) from error
         except BaseException:
-            self.close()
+            self._hang_up()
             raise
+
+    def _hang_up(self) -> None:
+        if self._open:
+            self._open.close()
+            self._open = None
 
 
 def upgrade(link: Link) -> Sequence[str]:

@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 PREFIX = "parquet:///"
 JOURNAL = "_journal"
+SOLITARY = True
+"""A folder has one writer at a time."""
 
 PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
 """Reasons that may be gone at the next try."""

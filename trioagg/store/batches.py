@@ -12,7 +12,8 @@ from typing import Protocol
 from attrs import define, field, frozen
 
 from trioagg.integrity.ledger import Ask, Entries, Known
-from trioagg.model import Event
+from trioagg.model import Event, Nanos
+from trioagg.store.alive import Lives, alive
 from trioagg.store.cells import Beside, Cells, Instant, Market, Moments, beside, numbered
 from trioagg.store.kinds import KINDS, Kind, parted
 
@@ -58,12 +59,22 @@ class Past:
     """The connections that earlier processes left.
 
     Attributes:
-        unfinished: the ids of those without an end; that may still come, out of a spool or from a run beside this one.
+        unfinished: the ids of those that were killed: they have no end, and their process is none any more. One may
+            still come, out of a spool or from another host.
         last: the id of the newest, ended or not.
     """
 
     unfinished: frozenset[int]
     last: int
+
+    @classmethod
+    def of(cls, endless: Iterable[tuple[int, Nanos]], last: int) -> Past:
+        """It, by the ids of those without an end and when they were opened."""
+        return cls(frozenset(number for number, opened in endless if not alive(opened)), last)
+
+    def killed(self, begun: Iterable[str]) -> list[Cells]:
+        """What ``reason`` is told by: each of the unfinished, if it is of one of the exchanges of which one begins."""
+        return [(exchange, number) for exchange in begun for number in sorted(self.unfinished)]
 
 
 class Tables(Protocol):
@@ -105,6 +116,7 @@ class Batches:
     _tables: Tables
     _ids: dict[Market, int] = field(factory=dict, init=False)
     _moments: dict[Kind, Moments] = field(init=False)
+    _lives: Lives = field(factory=Lives, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._moments = {kind: {} for kind in KINDS.values()}
@@ -128,14 +140,24 @@ class Batches:
                 for kind, made in rows.items()
                 for exchange, some in _owned(made, owners).items()
             }
+            for session in entries.sessions:
+                if session.closed is None:
+                    self._lives.begin(session.opened)
             tables.note(beside(bad, entries, ids))
         self._committed(ids, met)
+        for session in entries.sessions:
+            if session.closed is not None:
+                self._lives.end(session.opened)
         stored = sum(added.values())
         return Counts(stored, len(batch) - len(bad) - stored, len(bad), added)
 
     def forget_markets(self) -> None:
         """Ask for the ids of markets anew: what is behind the tables may be another store now."""
         self._ids = {}
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._lives.close()
 
     def _identified(self, markets: Iterable[Market]) -> dict[Market, int]:
         """The ids of at least these, made where missing."""

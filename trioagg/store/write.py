@@ -58,11 +58,11 @@ INSERT INTO session (exchange, connection, subscriptions, opened, closed, reason
 ON CONFLICT (exchange, connection, opened) DO UPDATE SET
     closed = excluded.closed, reason = excluded.reason, missed = excluded.missed
 """
-UNFINISHED = "SELECT id FROM session WHERE closed IS NULL AND reason = ''"
+UNFINISHED = "SELECT id, opened FROM session WHERE closed IS NULL AND reason = ''"
 ENDLESS = "SELECT id FROM session WHERE exchange = ? AND id <= ? AND closed IS NULL"
 LAST_SESSION = "SELECT coalesce(max(id), 0) FROM session"
 END_UNFINISHED = """
-UPDATE session SET reason = 'killed' WHERE exchange = ? AND id <= ? AND closed IS NULL AND reason = ''
+UPDATE session SET reason = 'killed' WHERE exchange = ? AND id = ? AND closed IS NULL AND reason = ''
 """
 KEEP_CLOCK = """
 INSERT INTO clock (exchange, "offset", uncertainty, lag, received) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
@@ -161,6 +161,7 @@ class Writer:
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, as far as its readers let us, and close it."""
+        self._batches.close()
         with suppress(sqlite3.Error):  # what was committed is safe in the log all the same
             self._db.execute("PRAGMA busy_timeout = 0")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -184,8 +185,7 @@ class _Tables:
 
     @classmethod
     def of(cls, db: Database) -> _Tables:
-        unfinished = frozenset(number for (number,) in db.execute(UNFINISHED))
-        return cls(db, Past(unfinished, db.execute(LAST_SESSION).fetchone()[0]))
+        return cls(db, Past.of(db.execute(UNFINISHED), db.execute(LAST_SESSION).fetchone()[0]))
 
     def transaction(self) -> AbstractContextManager[None]:
         return transaction(self._db)
@@ -225,7 +225,7 @@ class _Tables:
         self._db.executemany(INSERT_QUARANTINED, rows.quarantined)
         self._db.executemany(FORGET_GAP, rows.forgotten)
         self._db.executemany(INSERT_PART, rows.gaps)
-        self._db.executemany(END_UNFINISHED, [(exchange, self._past.last) for exchange in rows.begun])
+        self._db.executemany(END_UNFINISHED, self._past.killed(rows.begun))
         self._db.executemany(KEEP_SESSION, rows.sessions)
         self._db.executemany(KEEP_CLOCK, rows.clocks)
 
