@@ -81,7 +81,7 @@ def read_settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
             given["run"][name] = (", ".join(value) if isinstance(value, list) else str(value), flag)
     settings = load(file=config, environment=os.environ, flags=given)
     logs.configure(level=settings.run.log_level, style=settings.run.log_format)
-    for name in unknown_variables(os.environ):
+    for name in unknown_variables(os.environ, settings):
         logs.log.warning("a variable sets nothing: no such section", name=name)
     return settings
 

@@ -35,7 +35,7 @@ from trioagg.pipeline.monitoring import Monitor
 from trioagg.pipeline.signals import stopping
 from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.space import Space
-from trioagg.pipeline.storing import Causes, Describe, open_sinks, storing
+from trioagg.pipeline.storing import Causes, Describe, open_stores, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Buffers, Settings
 from trioagg.transport.clock import Stamps
@@ -89,7 +89,7 @@ async def _collect(job: Job, outcome: Outcome, receiving: trio.CancelScope) -> N
     async with (
         listening(job.serve) as listeners,
         open_http() as http,
-        open_sinks(run) as opened,
+        open_stores(job.settings) as opened,
         trio.open_nursery() as root,
     ):
         settings = await simulated(root, job.settings) if job.simulated else job.settings

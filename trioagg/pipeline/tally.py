@@ -53,7 +53,7 @@ class Outcome:
 
     Attributes:
         tally: the account of the database.
-        beside: the accounts of further sinks, by URL without its secrets; each adds up by itself.
+        beside: the accounts of further sinks, by name, else by URL without its secrets; each adds up by itself.
         failures: what failed, a line each.
         drift: frames looked at that held fields which nobody knows.
     """

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from trioagg import exchanges
 from trioagg.exchanges import BookPlan, Kept
 from trioagg.model import Channel
+from trioagg.settings.stores import Store, at
 from trioagg.settings.words import Parse, addresses, many, number, one_of, symbol, url, word
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -137,6 +138,16 @@ class Settings:
     repair: Repair = Repair()
     buffers: Buffers = Buffers()
     venues: Mapping[str, Venue] = field(factory=dict)
+    sinks: tuple[Store, ...] = ()
+
+    @property
+    def stores(self) -> list[Store]:
+        """All further stores: the URLs first, then those with a name."""
+        return [*map(at, dict.fromkeys(self.run.sinks)), *self.sinks]
+
+    def store(self, word: str, where: str) -> Store:
+        """A store by its name, or by its URL."""
+        return next((store for store in self.sinks if store.name == word), at(word, where))
 
     def venue(self, name: str) -> Venue:
         """The section of one exchange, or its defaults."""
