@@ -67,6 +67,8 @@ Sinks = Annotated[list[str] | None, typer.Option("--sink", metavar="URL", help="
 Interval = Annotated[
     str | None, typer.Option(metavar="LENGTH", help="bars: how long one is, as 10s, 1m, 4h, 1d. [the setting candle]")
 ]
+LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")]
+LogFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="console or json.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, in place of ./settings.ini.")]
 
 

@@ -84,6 +84,11 @@ class Gauge:
         """The most that ever waited."""
         return max(self._peak, self.waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether those who put must wait."""
+        return self.waiting - len(self.slots) >= self.capacity
+
     def add(self, count: int) -> None:
         """Count messages in."""
         self.waiting += count
@@ -94,7 +99,7 @@ class Gauge:
         self.waiting -= count
         if self.slots and self.waiting <= self.limit:
             self.slots.clear()  # the next of a state goes behind those, to keep their order
-        if self.waiting - len(self.slots) < self.capacity:
+        if not self.full:
             self._room.unpark_all()
 
     def vacate(self, slot: Slot) -> None:
@@ -104,7 +109,7 @@ class Gauge:
 
     async def room(self) -> None:
         """Wait until fewer than ``capacity`` wait."""
-        while self.waiting - len(self.slots) >= self.capacity:
+        while self.full:
             await self._room.park()
 
 

@@ -48,6 +48,20 @@ class SinkTally(Tally):
 
 
 @define
+class LoadTally(Tally):
+    """The account of a store that is loaded from a log: what it did not take is still there."""
+
+    @property
+    def left(self) -> int:
+        """Events that were received and not stored; whoever loads next receives them again."""
+        return self.received - self.stored - self.duplicates - self.quarantined
+
+    def counts(self) -> dict[str, int]:
+        """See ``Tally.counts``."""
+        return {**super().counts(), "left": self.left}
+
+
+@define
 class Outcome:
     """How a run or a replay ended.
 
