@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import define, field, fields
 from told_rows import MARKET, T0, everything, expected, stored, ticker, trade
 
 from trioagg.cli import main
@@ -22,7 +23,9 @@ from trioagg.pipeline.progress import PATIENCE, Progress
 from trioagg.pipeline.tally import LoadTally
 from trioagg.settings import Buffers
 from trioagg.sinks import Sink, sqlite
+from trioagg.sinks._brokers import Access
 from trioagg.sources import Ends, Haul
+from trioagg.sources.kafka import Options
 from trioagg.store import Counts
 
 LISTED = Instrument(*MARKET, "BTCUSDT", "BTC", "USDT", None, None, trade(1).price, "BTC", "trading")
@@ -244,3 +247,11 @@ def test_a_mistake_is_one_line(
     out, err = capsys.readouterr()
     assert (ended.value.code, out, err.count("\n")) == (2, "", 1), err
     assert all(word in err for word in words) and "s3cret" not in err, err
+
+
+def test_the_page_tells_every_option_with_its_default() -> None:
+    """No more and no fewer."""
+    page = (Path(__file__).parent.parent / "docs" / "loading.md").read_text(encoding="utf-8")
+    own = [item for item in fields(Options) if item.name not in {one.name for one in fields(Access)}]
+    told = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", page, flags=re.MULTILINE)
+    assert told == [(item.name, f"{item.default:g}" if item.name == "session" else item.default) for item in own]
