@@ -202,10 +202,11 @@ class Gate:
     nursery: trio.Nursery
     port: int = 0
     _open: trio.CancelScope = field(factory=trio.CancelScope)
+    _gone: trio.Event = field(factory=trio.Event)
 
     async def open(self) -> None:
         """Let connections through, on the same port as before."""
-        self._open = trio.CancelScope()
+        self._open, self._gone = trio.CancelScope(), trio.Event()
         listeners = await trio.open_tcp_listeners(self.port, host=HOST)
         self.port = listeners[0].socket.getsockname()[1]
         self.nursery.start_soon(self._serve, listeners)
@@ -213,11 +214,12 @@ class Gate:
     async def shut(self) -> None:
         """Refuse, and cut."""
         self._open.cancel()
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        await self._gone.wait()
 
     async def _serve(self, listeners: list[trio.SocketListener]) -> None:
         with self._open:
             await trio.serve_listeners(self._pass, listeners)
+        self._gone.set()
 
     async def _pass(self, client: trio.SocketStream) -> None:
         async with await trio.open_tcp_stream(HOST, self.target) as server, client, trio.open_nursery() as nursery:

@@ -121,7 +121,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def _no_store(stage: Stage, _: Run) -> AsyncIterator[Stores]:
+async def _no_store(stage: Stage, _: Settings) -> AsyncIterator[Stores]:
     yield Stores("shelf:", stage.shelf)
 
 
@@ -186,7 +186,7 @@ def _set(patch: pytest.MonkeyPatch, stage: Stage, nursery: trio.Nursery) -> None
     patch.setattr(trio, "open_tcp_stream", partial(stage.dial, nursery))
     patch.setattr(trio.to_thread, "run_sync", _here)
     patch.setattr(running, "open_http", opened)
-    patch.setattr(running, "open_sinks", partial(_no_store, stage))
+    patch.setattr(running, "open_stores", partial(_no_store, stage))
     patch.setattr(running, "account", lambda outcome, path: None)
     patch.setattr(telling, "roads_of", roads)
     patch.setattr(MarketFeed, "take", stage.said(MarketFeed.take))

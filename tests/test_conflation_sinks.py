@@ -23,7 +23,7 @@ from trioagg.pipeline.replay import Choice, replay
 from trioagg.pipeline.run import CAUSES, Job, run
 from trioagg.pipeline.storing import Producing, Stores, storing
 from trioagg.pipeline.tally import Outcome, Tally
-from trioagg.settings import Buffers, Run, Settings
+from trioagg.settings import Buffers, Run, Settings, at
 from trioagg.sinks.sqlite import url_of
 from trioagg.store import Counts
 from trioagg.transport.frames import Frames
@@ -86,7 +86,7 @@ async def storing_in(outcome: Outcome, *shelves: Shelf, drain: float = 1.0) -> A
     buffers = Buffers(channel=100, commit_rows=10, commit_delay=0.0, spool=0)
     settings = Settings(run=evolve(Run(), drain_timeout=drain), buffers=buffers)
     database, *beside = shelves
-    stores = Stores("shelf:0", database, {f"shelf:{number}": shelf for number, shelf in enumerate(beside, 1)})
+    stores = Stores("shelf:0", database, {at(f"shelf:{number}"): shelf for number, shelf in enumerate(beside, 1)})
     async with storing(stores, settings, outcome, causes=CAUSES, newest=STATES) as producing:
         yield Producer(producing)
 

@@ -169,10 +169,11 @@ def test_no_password_is_in_a_file() -> None:
 def test_our_service_is_set_up_as_the_program_understands() -> None:
     """Every variable is a setting, every sink is there and has its driver in the image; a stop has time to drain."""
     alone, more = variables(ALONE["trioagg"]["environment"]), variables(FULL["trioagg"]["environment"])
-    run = load(file=None, environment={**alone, **more}).run
+    told = load(file=None, environment={**alone, **more})
+    run = told.run
     settings = {name for name in (*alone, *more) if name.startswith("TRIOAGG_")}
 
-    assert settings == {*alone, *more} and unknown_variables({**alone, **more}) == []
+    assert settings == {*alone, *more} and unknown_variables({**alone, **more}, told) == []
     assert run.database.startswith("/data/") and "data:/data" in ALONE["trioagg"]["volumes"]
     urls = [urlsplit(url) for url in run.sinks]
     assert {url.scheme for url in urls} <= set(sinks.names()) and {url.hostname for url in urls} <= FULL.keys()

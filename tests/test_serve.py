@@ -23,7 +23,7 @@ from trioagg.monitor.web import Answer
 from trioagg.pipeline import monitoring
 from trioagg.pipeline.run import Job, run
 from trioagg.pipeline.tally import Outcome
-from trioagg.settings import Settings, Venue
+from trioagg.settings import Settings, Store, Venue
 from trioagg.simulator.server import Started, serve
 from trioagg.sinks.sqlite import url_of
 
@@ -157,17 +157,18 @@ async def test_the_counters_are_what_the_database_and_the_account_say(tmp_path: 
 
 
 async def test_flows_are_named_without_secrets(tmp_path: Path) -> None:
-    """The database, further sinks by scheme and number, and the recorder."""
-    other = url_of(tmp_path / "secret.db")
+    """The database, further sinks by name, else by scheme and number, and the recorder."""
+    other, named = url_of(tmp_path / "secret.db"), Store("archive", url_of(tmp_path / "secret-too.db"))
     async with trio.open_nursery() as nursery:
         leave, started = await nursery.start(leaving, partial(serve, symbols=("BTC/USDT",)))
         settings = of_each(started, tmp_path / "a.db", sinks=(other,))
+        settings = evolve(settings, sinks=(named,))
         async with watched(settings, [], record=tmp_path / "raw") as client:
             found = await scraped(client)
             pages = [(await client.get(path)).text for path in ("/metrics", "/status", "/healthz")]
         leave.cancel()
 
-    assert {of[1] for of in found if of[0] == "trioagg_channel_fill"} == {"database", "sqlite-1", "recorder"}
+    assert {of[1] for of in found if of[0] == "trioagg_channel_fill"} == {"database", "sqlite-1", "archive", "recorder"}
     assert not any("secret" in page or str(tmp_path) in page for page in pages)
 
 

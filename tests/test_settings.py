@@ -102,7 +102,7 @@ def test_a_missing_config_and_an_unknown_variable_are_told(tmp_path: Path) -> No
         load(environment={"TRIOAGG_EXCHANGE_KRAKN_WS_URL": "ws://x"})
     somebody_else_s = {"TRIOAGG_HOME": "x", "TRIOAGG_RUN_INTERVAL": "5"}
     assert load(environment=somebody_else_s).run.interval == 5
-    assert unknown_variables(somebody_else_s) == ["TRIOAGG_HOME"]
+    assert unknown_variables(somebody_else_s, Settings()) == ["TRIOAGG_HOME"]
 
 
 def test_the_template_holds_every_key_with_its_default(tmp_path: Path) -> None:
@@ -116,3 +116,67 @@ def test_the_template_holds_every_key_with_its_default(tmp_path: Path) -> None:
 
     assert load(file=file, environment={}) == Settings(venues=venues)
     assert (ROOT / "settings.ini").read_text(encoding="utf-8") == template()
+
+
+def sinks_of(tmp_path: Path, text: str, **environment: str) -> list[tuple[str, str]]:
+    """The named sinks of a file and an environment: names and URLs."""
+    file = tmp_path / "sinks.ini"
+    file.write_text(text)
+    return [(store.name, store.url) for store in load(file=file, environment=environment).sinks]
+
+
+def test_a_sink_has_a_section_of_its_own(tmp_path: Path) -> None:
+    """Its further keys are options of its URL; the environment adds, changes and brings what is secret."""
+    archive = "[sink:archive]\nurl = postgresql://me@h/db\nsslmode = require\n"
+    text = f"{archive}[sink:fast]\nurl = redis://h/0?tls=yes\nmaxlen = 5\n"
+    environment = {
+        "TRIOAGG_SINK_ARCHIVE_PASSWORD": "p@:/, ?%",
+        "TRIOAGG_SINK_FAST_MAXLEN": "9",
+        "TRIOAGG_SINK_MY_OWN_URL": "parquet:///tmp/a",
+        "TRIOAGG_SINK_MY_OWN_ROWS": "7",
+    }
+    assert sinks_of(tmp_path, text, **environment) == [
+        ("archive", "postgresql://me:p%40%3A%2F%2C%20%3F%25@h/db?sslmode=require"),
+        ("fast", "redis://h/0?tls=yes&maxlen=9"),
+        ("my_own", "parquet:///tmp/a?rows=7"),
+    ]
+    assert sinks_of(tmp_path, text, TRIOAGG_SINK_FAST_URL="", TRIOAGG_SINK_FAST_PASSWORD="x")[1:] == []
+    assert "p%40" not in repr(load(file=tmp_path / "sinks.ini", environment=environment))
+
+
+def test_stores_are_the_urls_and_then_the_named(tmp_path: Path) -> None:
+    """A URL is called by itself without its secrets, and a name leads to its section."""
+    (tmp_path / "a.ini").write_text("[run]\nsinks = redis://me:s3cret@h\n[sink:archive]\nurl = sqlite:///b.db\n")
+    settings = load(file=tmp_path / "a.ini", environment={})
+    assert [store.name for store in settings.stores] == ["redis://h", "archive"]
+    assert settings.store("archive", "--to").url == "sqlite:///b.db"
+    assert settings.store("kafka://h/t", "--to").where == "--to"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[sink:a]\nulr = redis://h\n", ["sinks.ini [sink:a] ulr: unknown setting 'ulr'", "did you mean url?"]),
+        ("[sink:a]\nurl = redis://h\npasword = s3cret\n", ["'pasword' in [sink:a]; did you mean password?"]),
+        ("[sink:a]\nrows = 5\n", ["[sink:a]: needs url"]),
+        ("[sink:a]\nurl = redis://me:s3cret@h\npassword = s3cret\n", ["[sink:a]", "leave one of them out"]),
+        ("[sink:My-Own]\nurl = redis://h\n", ["[sink:My-Own]: bad name 'My-Own'", "lower-case"]),
+        ("[sink:database]\nurl = redis://h\n", ["bad name 'database'"]),
+        ("[snik:a]\nurl = redis://h\n", ["[snik:a]: unknown section", "did you mean sink:NAME?"]),
+    ],
+)
+def test_a_bad_section_of_a_sink_is_one_line(tmp_path: Path, text: str, words: list[str]) -> None:
+    """The section, the key and the nearest good one, and never the password."""
+    with pytest.raises(SettingsError) as caught:
+        sinks_of(tmp_path, text)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "s3cret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_variable_of_no_sink_deserves_a_warning() -> None:
+    """It may be for another settings file; one of a sink that is there is known."""
+    environment = {"TRIOAGG_SINK_A_URL": "redis://h", "TRIOAGG_SINK_A_PREFIX": "x", "TRIOAGG_SINK_B_PREFIX": "x"}
+    settings = load(environment=environment)
+    assert unknown_variables(environment, settings) == ["TRIOAGG_SINK_B_PREFIX"]
+    with pytest.raises(SettingsError, match=r"^TRIOAGG_SINK_RECORDER_URL: bad name 'recorder'"):
+        load(environment={"TRIOAGG_SINK_RECORDER_URL": "redis://h"})

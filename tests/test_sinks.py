@@ -22,9 +22,10 @@ from told_rows import T0, everything, replayed, shortened, ticker
 from trioagg import sinks
 from trioagg.cli import main
 from trioagg.errors import SettingsError
+from trioagg.pipeline.replay import Choice, replay
 from trioagg.pipeline.run import Job, run
 from trioagg.pipeline.tally import Outcome, SinkTally
-from trioagg.settings import load, redacted
+from trioagg.settings import Buffers, Run, Settings, Store, load, redacted
 from trioagg.sinks import _address, kafka, parquet, redis
 from trioagg.sinks.sqlite import url_of
 from trioagg.store import Texts
@@ -80,6 +81,43 @@ def test_a_mistake_is_one_line_without_the_password(
     assert not re.search("s3c|ret@|me:", err)
 
 
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ("url = parquet:///a\nrowz = 5", ["unknown option 'rowz'", "did you mean rows?"]),
+        ("url = postgresql://h/db\nsslmod = require", ["unknown option 'sslmod'", "sslmode"]),
+        ("url = mysql://me@h/db\nssl_cert_ = a", ["unknown option 'ssl_cert_'", "did you mean ssl_cert"]),
+        ("url = redis://h\nmaxlen = many", ["option maxlen: bad value 'many'", "must be a whole number"]),
+        ("url = nats://me@h\npassword = s3cret", ["no sink is named 'nats'"]),
+    ],
+)
+def test_a_mistake_in_a_section_names_it(
+    section: str, told: Sequence[str], capsys: pytest.CaptureFixture[str], elsewhere: None
+) -> None:
+    """Exit 2 and one line: the section, the bad key and the nearest good one."""
+    Path("a.jsonl").touch()
+    Path("settings.ini").write_text(f"[sink:archive]\n{section}\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", "a.jsonl"])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "replayed" not in line]
+    assert (ended.value.code, len(lines)) == (2, 1) and lines[0].startswith("trioagg: [sink:archive]: "), lines
+    assert all(word in lines[0] for word in told) and "s3cret" not in lines[0], lines
+
+
+async def test_a_sink_with_a_name_is_called_by_it(tmp_path: Path, captures: Path) -> None:
+    """In the account, in what is logged, and in what is told to monitors."""
+    files = shortened(captures, tmp_path)
+    run_of = Run(database=str(tmp_path / "a.db"), drain_timeout=0.2)
+    named = (Store("copy", url_of(tmp_path / "b.db")), Store("away", "postgresql://me:s3cret@127.0.0.1:1/db"))
+    settings = Settings(run=run_of, sinks=named, buffers=Buffers(spool=0))
+    with structlog.testing.capture_logs() as logged:
+        outcome = await replay(files, settings, choice=Choice(), progress=lambda count: None)
+    assert list(outcome.beside) == ["copy", "away"] and outcome.beside["copy"].stored == outcome.tally.stored
+    assert [line for line in outcome.problems if line.endswith("events were not stored in away")]
+    assert {line["sink"] for line in logged if "sink" in line} == {"away"}
+    assert "s3cret" not in str(logged)
+
+
 def test_what_is_told_of_a_url_keeps_its_secrets() -> None:
     """Whatever is between the slashes and the last at sign."""
     assert redacted("redis://me:s@c/r?e#t@h:1/0?a=b@c") == "redis://c"
@@ -118,7 +156,7 @@ def test_a_missing_library_names_the_extra(name: str, library: str, monkeypatch:
     for module in (f"trioagg.sinks.{name}", "trioagg.sinks._partition", "trioagg.store.arrow"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(SettingsError, match=rf"^--sink: {name} needs {library}.*pip install 'trioagg\[{name}\]'$"):
+    with pytest.raises(SettingsError, match=rf"^{name} needs {library}.*pip install 'trioagg\[{name}\]'$"):
         sinks.connect(f"{name}:///a")
 
 

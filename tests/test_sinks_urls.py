@@ -13,7 +13,7 @@ from trioagg import sinks
 from trioagg.errors import SettingsError, StoreError
 from trioagg.model import Channel
 from trioagg.pipeline.replay import Choice, replay
-from trioagg.pipeline.storing import open_sinks
+from trioagg.pipeline.storing import open_stores
 from trioagg.settings import Buffers, Run, Settings, redacted
 
 SHOWN = {
@@ -58,7 +58,7 @@ BAD = [
 @pytest.mark.parametrize("url", BAD)
 async def test_a_bad_url(url: str) -> None:
     """One line that names the cure, before anything is tried."""
-    with pytest.raises(SettingsError, match=r"^--sink: .*(must look like|known: )") as error:
+    with pytest.raises(SettingsError, match=r"^(bad value|no sink).*(must look like|known: )") as error:
         async with sinks.connect(url):
             pass
     assert "cret" not in str(error.value) and "\n" not in str(error.value)
@@ -68,7 +68,7 @@ async def test_two_sinks_that_nobody_could_tell_apart() -> None:
     """One line, before anything is opened: neither account nor spool would be either's own."""
     run = Run(database="/nowhere/a.db", sinks=("mysql://me:secret@host/db", "mysql://you:secret@host/db"))
     with pytest.raises(SettingsError, match=r"^--sink: mysql://host/db is named twice; leave one of them out$"):
-        async with open_sinks(run):
+        async with open_stores(Settings(run=run)):
             pass
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 from attrs import fields
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.json import encode
 
 from trioagg import exchanges
 from trioagg.exchanges import Board, Connect, Exchange, Feed, Fetch, Output, Send, Subscription
-from trioagg.model import Book, Candle, Channel, Funding, Instrument, Quarantined, Ticker, Trade
+from trioagg.model import Book, Candle, Channel, Event, Funding, Instrument, Quarantined, Ticker, Trade
 from trioagg.simulator.transcript import Step, Transcript, describe, load
+from trioagg.store import Texts, encodable, recalled
 
 SECOND = 1_000_000_000
 NAMES = exchanges.names()
@@ -59,6 +63,24 @@ def incoming(transcript: Transcript) -> list[tuple[Step, Step | None]]:
         if step.mark in ("<", "<<"):
             found.append((step, asked))
     return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_event_comes_back_from_text_as_it_was(name: str) -> None:
+    """Also the kind of a trade's id, which only the exchange knows."""
+    transcript = load(name)
+    adapter, texts, events = adapter_of(name, transcript), Texts(), get_args(Event)
+    out = [item for step, asked in incoming(transcript) for item in meaning(adapter, step, asked, SECOND)]
+    batch = [item for item in out if isinstance(item, events)]
+    told, _ = texts.of(batch)
+    found = [recalled(one.kind, one.id, encode(encodable(one.row))) for one in told]
+    assert Counter(map(bare, found)) == Counter(map(bare, batch))
+
+
+def bare(item: Event | Instrument) -> tuple[object, ...]:
+    """What an event tells, but for its ordinal."""
+    cells = (getattr(item, field.name) for field in fields(type(item)) if field.name != "ordinal")
+    return type(item), *cells
 
 
 def test_there_is_one_transcript_per_adapter() -> None:

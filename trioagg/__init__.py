@@ -7,6 +7,7 @@ The map of the house, as the data goes::
     pipeline     every task and every channel; ``run`` is the tree of them
     integrity    pure: what is missing
     sinks        where events become durable; one file each
+    sources      what sinks wrote, to be loaded into other stores
     store        the SQLite file: the one place that knows its schema
     views        rows to look at
     monitor      what a run tells of itself over HTTP

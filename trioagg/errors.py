@@ -92,3 +92,12 @@ def bare() -> Iterator[None]:
         if isinstance(error, TrioaggError):
             raise error from None
         raise
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Puts the flag, section or variable where a bad setting stands before the error that tells of it."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from None

@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "export": (files.export, "export trades --symbol BTC/USDT --from 2026-01-01 --output trades.parquet"),
     "chart": (files.chart, "chart BTC/USDT --interval 5m --output chart.html"),
     "replay": (collecting.replay, "replay captures/binance-20260101T00Z.jsonl.gz --database replayed.db"),
+    "load": (collecting.load, "load --from kafka://broker:9092/market --to postgresql://host/market"),
     "simulate": (collecting.simulate, "simulate --port 9000 --rate 1000 --fault garble,share=0.02"),
     "doctor": (looking.doctor, "doctor --exchange kraken"),
     "exchanges": (looking.list_exchanges, "exchanges --format json"),

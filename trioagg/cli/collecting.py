@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trioagg.cli.options import FAILED, Channels, Config, Database, Exchanges, Sinks, Symbols, read_settings, value
+from trioagg.cli.options import (
+    FAILED,
+    Channels,
+    Config,
+    Database,
+    Exchanges,
+    LogFormat,
+    LogLevel,
+    Sinks,
+    Symbols,
+    read_settings,
+    value,
+)
 from trioagg.errors import SettingsError
 
 if TYPE_CHECKING:
+    from trioagg.pipeline.load import Loaded
     from trioagg.pipeline.run import Job
     from trioagg.pipeline.tally import Outcome
     from trioagg.settings import Shard
@@ -42,8 +55,8 @@ def run(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Serve /metrics, /healthz and /status there; PORT alone: here only."),
     ] = None,
-    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")] = None,
-    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="console or json.")] = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Collect from the exchanges into the database.
 
@@ -135,6 +148,34 @@ def replay(
     _end(outcome)
 
 
+def load(
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="Where a sink wrote: kafka://broker/prefix.")],
+    to: Annotated[
+        list[str], typer.Option("--to", metavar="URL", help="A store, by URL or [sink:NAME]; repeat for more.")
+    ],
+    drain: Annotated[bool, typer.Option("--drain", help="Stop when all that is there now is stored.")] = False,
+    config: Config = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Load what a sink wrote to Kafka into other stores.
+
+    Any number of loaders share the topics as one consumer group; whatever happens to one of them, each row is stored
+    once. A store that is away is waited for. Ends cleanly on Ctrl-C or SIGTERM; a second signal stops at once.
+    """
+    _hold_signals()
+    settings = read_settings(config, log_level=("--log-level", log_level), log_format=("--log-format", log_format))
+    import trio
+
+    from trioagg.pipeline.load import Job
+    from trioagg.pipeline.load import load as pump
+
+    stores = [settings.store(word, "--to") for word in dict.fromkeys(to)]
+    job = Job(settings, settings.store(source, "--from"), stores, drain=drain)
+    collect_less_garbage()
+    _end(trio.run(pump, job))
+
+
 def simulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[str, typer.Option(metavar="NUMBER", help="0: a free one.")] = "0",
@@ -183,6 +224,6 @@ def collect_less_garbage() -> None:
     gc.set_threshold(50_000, 20, 1000)
 
 
-def _end(outcome: Outcome) -> None:
+def _end(outcome: Outcome | Loaded) -> None:
     if outcome.problems:
         raise typer.Exit(FAILED)

@@ -67,6 +67,8 @@ Sinks = Annotated[list[str] | None, typer.Option("--sink", metavar="URL", help="
 Interval = Annotated[
     str | None, typer.Option(metavar="LENGTH", help="bars: how long one is, as 10s, 1m, 4h, 1d. [the setting candle]")
 ]
+LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")]
+LogFormat = Annotated[str | None, typer.Option(metavar="FORMAT", help="console or json.")]
 Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings, in place of ./settings.ini.")]
 
 
@@ -77,7 +79,7 @@ def read_settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
 
     settings = load(file=config, environment=os.environ, flags=given(**flags))
     logs.configure(level=settings.run.log_level, style=settings.run.log_format)
-    for name in unknown_variables(os.environ):
+    for name in unknown_variables(os.environ, settings):
         logs.log.warning("a variable sets nothing: no such section", name=name)
     return settings
 

@@ -32,6 +32,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from trioagg.errors import SettingsError, WireError
+from trioagg.exchanges import _numbers
 from trioagg.exchanges._terms import (
     FRESH,
     Ack,
@@ -55,7 +56,7 @@ from trioagg.exchanges._terms import (
     Send,
     Subscription,
 )
-from trioagg.model import Channel, Instrument, Nanos, Quarantined
+from trioagg.model import Channel, Instrument, Nanos, Quarantined, TradeId
 
 __all__ = [
     "FRESH",
@@ -84,7 +85,9 @@ __all__ = [
     "counts",
     "load",
     "names",
+    "numbers",
     "reason",
+    "trade_id",
 ]
 
 
@@ -106,6 +109,8 @@ class Exchange(ABC):
     polled: ClassVar[frozenset[Channel]] = frozenset()
     """Channels that REST is polled for, beside or instead of a stream."""
     proofs: ClassVar[Mapping[Channel, Proof]]
+    numbered: ClassVar[bool] = True
+    """Whether a trade id that is a whole number is told as one; False where it says nothing of the order."""
     limits: ClassVar[Limits] = Limits()
     heartbeat: Heartbeat | None = None
     """What the client must say by itself; an adapter may learn how often before it connects."""
@@ -284,6 +289,22 @@ def names() -> tuple[str, ...]:
 def counts(name: str) -> bool:
     """Whether an exchange counts the trades of each market up by one."""
     return load(name).proofs.get(Channel.TRADES) is Proof.ID
+
+
+@cache
+def numbers(name: str) -> bool:
+    """Whether an exchange's trade ids that are whole numbers are told as such."""
+    return load(name).numbered
+
+
+def trade_id(name: str, text: str) -> TradeId:
+    """A trade's id as the exchange's adapter tells it, from its text.
+
+    Raises:
+        WireError: there is none.
+    """
+    told = _numbers.trade_id(text)
+    return told if numbers(name) else text
 
 
 def load(name: str) -> type[Exchange]:

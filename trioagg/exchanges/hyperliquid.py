@@ -78,6 +78,7 @@ class Adapter(Exchange):
     name = "hyperliquid"
     rest_url = "https://api.hyperliquid.xyz"
     ws_url = "wss://api.hyperliquid.xyz"
+    numbered = False  # the ids are hashes
     streamed = frozenset(STREAMS)
     proofs: ClassVar[Mapping[Channel, Proof]] = {
         **dict.fromkeys(STREAMS, Proof.NOTHING),

@@ -25,6 +25,10 @@ exchange brings the same kind. Views show both as text."""
 Side = Literal["buy", "sell"]
 """The taker's (aggressor's) side, whatever the exchange prints."""
 
+Ordinal = int | None
+"""Of an event that has no id: how many of its kind and market came before it at its instant. A feed leaves it None, and
+the stores number alike; an event that is read back from one of them has it."""
+
 
 class Channel(StrEnum):
     """The kinds of market data, as users name them."""
@@ -85,6 +89,7 @@ class Ticker:
     volume: Decimal | None
     timestamp: Nanos | None
     received: Nanos
+    ordinal: Ordinal = None
 
 
 @define
@@ -131,6 +136,7 @@ class Book:
     asks: tuple[Level, ...]
     timestamp: Nanos | None
     received: Nanos
+    ordinal: Ordinal = None
 
 
 @define
@@ -151,6 +157,7 @@ class Quote:
     ask_size: Decimal | None
     timestamp: Nanos | None
     received: Nanos
+    ordinal: Ordinal = None
 
 
 @define
@@ -169,6 +176,7 @@ class Delta:
     whole: bool
     timestamp: Nanos | None
     received: Nanos
+    ordinal: Ordinal = None
 
 
 @define
@@ -189,6 +197,7 @@ class Funding:
     due: Nanos | None
     timestamp: Nanos | None
     received: Nanos
+    ordinal: Ordinal = None
 
 
 @define
@@ -204,6 +213,7 @@ class OpenInterest:
     amount: Decimal
     timestamp: Nanos | None
     received: Nanos
+    ordinal: Ordinal = None
 
 
 @define
@@ -223,6 +233,7 @@ class Liquidation:
     amount: Decimal
     timestamp: Nanos | None
     received: Nanos
+    ordinal: Ordinal = None
 
 
 @define

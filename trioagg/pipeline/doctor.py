@@ -22,7 +22,7 @@ from trioagg.pipeline.rest import Rest, rest_of
 from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.space import MEGABYTE, disk
 from trioagg.pipeline.stream import address
-from trioagg.settings import SECTIONS, Retry, Settings, Values, redacted
+from trioagg.settings import SECTIONS, Retry, Settings, Store, Values, redacted
 from trioagg.store import database
 from trioagg.store.fitness import SQLITE, committed, private
 from trioagg.transport import websocket
@@ -125,12 +125,12 @@ def _places(settings: Settings) -> Iterator[tuple[str, str, Look]]:
     yield "disk", "room", partial(_room, folder, settings.run.min_free_disk)
     yield "disk", "durable writes", partial(_durable, folder)
     yield "database", str(path), partial(_database, path)
-    for url in settings.run.sinks:
-        yield "sink", redacted(url), partial(_sink, url)
+    for store in settings.stores:
+        yield "sink", store.name, partial(_sink, store)
 
 
 def _far_ends(settings: Settings, http: Http) -> Iterator[tuple[str, str, Look]]:
-    for name in settings.run.exchanges:
+    for name in settings.exchanges:
         adapter, venue = load(name), settings.venue(name)
         rest = rest_of(adapter, venue, Retry(attempts=1), http=http, stamps=Stamps())
         yield name, "REST and clock", partial(_rest, rest, settings.run.max_skew)
@@ -174,10 +174,10 @@ def _looked_at(path: Path) -> Finding:
     return say("well", f"{size:.1f} MB")
 
 
-async def _sink(url: str) -> Finding:
-    say = partial(Finding, "sink", redacted(url))
+async def _sink(store: Store) -> Finding:
+    say = partial(Finding, "sink", store.name)
     try:
-        opening = await trio.to_thread.run_sync(sinks.connect, url)  # its library may take seconds to be read
+        opening = await trio.to_thread.run_sync(sinks.connect, store.url)  # its library may take seconds to be read
         async with opening as sink:
             await sink.write((), NOTHING)
     except TrioaggError as error:

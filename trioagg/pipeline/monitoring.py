@@ -126,8 +126,8 @@ class Monitor:
         intake = producing.intake
         intake.metrics = self.metrics
         for number, inlet in enumerate(intake.sinks):
-            name = f"{inlet.gauge.name.partition(':')[0]}-{number}" if number else "database"
-            self._gauges[name] = inlet.gauge
+            scheme, colon, _ = inlet.gauge.name.partition(":")  # a sink with a name of its own has none
+            self._gauges[(f"{scheme}-{number}" if colon else scheme) if number else "database"] = inlet.gauge
         if intake.captures:
             self._gauges["recorder"] = intake.captures.gauge
 

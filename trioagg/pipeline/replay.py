@@ -20,9 +20,9 @@ from trioagg.model import CHANNELS, Channel, Event, Instrument, Loss, Quarantine
 from trioagg.pipeline.account import account
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.signals import stopping
-from trioagg.pipeline.storing import Causes, Stores, open_sinks, storing
+from trioagg.pipeline.storing import Causes, Stores, open_stores, storing
 from trioagg.pipeline.tally import Outcome
-from trioagg.settings import Settings, redacted
+from trioagg.settings import Settings
 from trioagg.store import database, rows
 from trioagg.transport.capture import Captured, Torn, read
 from trioagg.transport.frames import Frames
@@ -68,7 +68,7 @@ async def replay(files: Sequence[Path], settings: Settings, *, choice: Choice, p
     outcome = Outcome()
     async with stopping() as stop:
         with stop.everything:
-            async with open_sinks(settings.run) as stores:
+            async with open_stores(settings) as stores:
                 async with storing(stores, settings, outcome, causes=CAUSES) as producing:
                     producing.intake.keep = choice.keeps
                     stop.gauges.extend(producing.intake.gauges())
@@ -97,11 +97,11 @@ async def _describe(player: Player, path: Path, stores: Stores) -> None:
         there = {(row["exchange"], row["symbol"]) for row in rows(db, "instruments", limit=sys.maxsize)}
     told = [item for item in player.listed() if (item.exchange, item.symbol) in there]
     await stores.database.describe(told)
-    for url, sink in stores.beside.items():
+    for store, sink in stores.beside.items():
         try:
             await sink.describe(told)
         except (SinkError, StoreError) as error:
-            log.error("instruments were not kept", sink=redacted(url), reason=str(error))
+            log.error("instruments were not kept", sink=store.name, reason=str(error))
             player.outcome.failures.append(f"instruments were not stored: {error}")
 
 

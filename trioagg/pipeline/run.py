@@ -39,7 +39,7 @@ from trioagg.pipeline.monitoring import Monitor
 from trioagg.pipeline.signals import Stop, stopping
 from trioagg.pipeline.simulated import simulated
 from trioagg.pipeline.space import Space
-from trioagg.pipeline.storing import Causes, Describe, open_sinks, storing
+from trioagg.pipeline.storing import Causes, Describe, open_stores, storing
 from trioagg.pipeline.tally import Outcome
 from trioagg.pipeline.telling import telling
 from trioagg.settings import Buffers, Settings
@@ -113,7 +113,7 @@ async def collect(
     async with (
         listening(job.serve) as listeners,
         open_http() as http,
-        open_sinks(run) as opened,
+        open_stores(job.settings) as opened,
         telling(job.settings.alerts, http) as tellers,
         trio.open_nursery() as root,
     ):

@@ -13,7 +13,7 @@ import trio
 from attrs import field, frozen
 
 from trioagg import sinks
-from trioagg.errors import SettingsError, SinkError, StoreError
+from trioagg.errors import SettingsError, SinkError, StoreError, named
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
 from trioagg.model import Book, Instrument, Quote, Record, Road, Ticker
@@ -25,7 +25,7 @@ from trioagg.pipeline.record import record
 from trioagg.pipeline.spool import MEGABYTE, Spool, folder_of, left_behind
 from trioagg.pipeline.tally import Outcome, SinkTally, Tally
 from trioagg.pipeline.write import AGAIN, Writer
-from trioagg.settings import Buffers, Run, Settings, redacted
+from trioagg.settings import Buffers, Settings, Store, redacted
 from trioagg.sinks import Database, Sink, sqlite
 from trioagg.transport.capture import Captured
 
@@ -74,30 +74,55 @@ class Stores:
 
     Attributes:
         url: the database's.
-        beside: further sinks, by URL.
+        beside: further sinks.
     """
 
     url: str
     database: Database
-    beside: Mapping[str, Sink] = field(factory=dict)
+    beside: Mapping[Store, Sink] = field(factory=dict)
 
 
 @asynccontextmanager
-async def open_sinks(run: Run) -> AsyncIterator[Stores]:
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The database and every further sink, opened in this order and closed in reverse.
 
     Raises:
         SettingsError: a sink cannot be, or two differ in nothing but who logs in.
         StoreError: one of them cannot be opened.
     """
-    beside = list(dict.fromkeys(run.sinks))
-    shown = [redacted(url) for url in beside]
-    if twice := [place for place in shown if shown.count(place) > 1]:
-        raise SettingsError(f"--sink: {twice[0]} is named twice; leave one of them out")
+    stores = settings.stores
+    check_places(stores)
+    url = sqlite.url_of(Path(settings.run.database))
+    async with sqlite.connect(url) as database, open_sinks(stores) as beside:
+        yield Stores(url, database, beside)
+
+
+def check_places(stores: Sequence[Store]) -> None:
+    """Refuse stores that nobody could tell apart.
+
+    Raises:
+        SettingsError: two differ in nothing but who logs in.
+    """
+    shown = [redacted(store.url) for store in stores]
+    for place, store in zip(shown, stores, strict=True):
+        if shown.count(place) > 1:
+            raise SettingsError(f"{store.where}: {place} is named twice; leave one of them out")
+
+
+@asynccontextmanager
+async def open_sinks(stores: Sequence[Store]) -> AsyncIterator[dict[Store, Sink]]:
+    """Sinks, opened in this order and closed in reverse.
+
+    Raises:
+        SettingsError: a sink cannot be.
+        StoreError: one of them cannot be opened.
+    """
+    opened: dict[Store, Sink] = {}
     async with AsyncExitStack() as stack:
-        url = sqlite.url_of(Path(run.database))
-        database = await stack.enter_async_context(sqlite.connect(url))
-        yield Stores(url, database, {url: await stack.enter_async_context(sinks.connect(url)) for url in beside})
+        for store in stores:
+            with named(store.where):
+                opened[store] = await stack.enter_async_context(sinks.connect(store.url))
+        yield opened
 
 
 @asynccontextmanager
@@ -125,17 +150,14 @@ async def storing(
     inlet, outlet = _flow(stores.url, buffers, newest, outcome.tally)
     inlets, dead = [inlet], producers.cancel
     writers = [Writer(outlet, stores.database, ledger, outcome.tally, buffers, dead=dead, noticed=holes.tell)]
-    for url, sink in stores.beside.items():
-        for left in left_behind(Path(settings.run.database), url, settings.worker.of):
-            log.warning(
-                "what waits for a sink is another worker's; start as many", sink=redacted(url), folder=str(left)
-            )
-        tally = outcome.beside[redacted(url)] = SinkTally()
-        inlet, outlet = _flow(redacted(url), buffers, newest, tally)
+    for store, sink in stores.beside.items():
+        for left in left_behind(Path(settings.run.database), store.url, settings.worker.of):
+            log.warning("what waits for a sink is another worker's; start as many", sink=store.name, folder=str(left))
+        tally = outcome.beside[store.name] = SinkTally()
+        inlet, outlet = _flow(store.name, buffers, newest, tally)
         inlets.append(inlet)
-        spool = Spool(
-            folder_of(Path(settings.run.database), url, settings.worker.number), round(buffers.spool * MEGABYTE)
-        )
+        folder_of_store = folder_of(Path(settings.run.database), store.url, settings.worker.number)
+        spool = Spool(folder_of_store, round(buffers.spool * MEGABYTE))
         writers.append(
             PatientWriter(
                 outlet=outlet,
@@ -167,8 +189,8 @@ async def storing(
 async def _describe(stores: Stores, describing: trio.Nursery, instruments: Sequence[Instrument]) -> None:
     """Keep instruments in the database now, and beside it as soon as it can be."""
     await stores.database.describe(instruments)
-    for url, sink in stores.beside.items():
-        describing.start_soon(_describe_beside, redacted(url), sink, instruments)
+    for store, sink in stores.beside.items():
+        describing.start_soon(_describe_beside, store.name, sink, instruments)
 
 
 async def _describe_beside(place: str, sink: Sink, instruments: Sequence[Instrument]) -> None:

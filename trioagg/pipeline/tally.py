@@ -53,12 +53,26 @@ class SinkTally(Tally):
 
 
 @define
+class LoadTally(Tally):
+    """The account of a store that is loaded from a log: what it did not take is still there."""
+
+    @property
+    def left(self) -> int:
+        """Events that were received and not stored; whoever loads next receives them again."""
+        return self.received - self.stored - self.duplicates - self.quarantined
+
+    def counts(self) -> dict[str, int]:
+        """See ``Tally.counts``."""
+        return {**super().counts(), "left": self.left}
+
+
+@define
 class Outcome:
     """How a run or a replay ended.
 
     Attributes:
         tally: the account of the database.
-        beside: the accounts of further sinks, by URL without its secrets; each adds up by itself.
+        beside: the accounts of further sinks, by name, else by URL without its secrets; each adds up by itself.
         failures: what failed, a line each.
         drift: frames looked at that held fields which nobody knows.
     """

@@ -35,11 +35,11 @@ from trioagg.pipeline.feeds import Lacks, Roll, check_channels
 from trioagg.pipeline.run import Job
 from trioagg.pipeline.signals import Stop, stopping
 from trioagg.pipeline.simulated import simulated
-from trioagg.pipeline.storing import open_sinks
+from trioagg.pipeline.storing import open_stores
 from trioagg.pipeline.supervise import supervise
 from trioagg.pipeline.tally import Outcome
 from trioagg.pipeline.worker import NOW, REREAD, STOP, Account, Begun, Lacking, Refused, Telling, decoder
-from trioagg.settings import Settings, Shard, redacted
+from trioagg.settings import Settings, Shard
 from trioagg.sinks import solitary
 from trioagg.transport.backoff import Attempts, Backoff
 
@@ -73,7 +73,7 @@ async def lead(job: Job, command: Sequence[str]) -> Outcome:
     check_channels(settings)
     check_workers(job)
     async with stopping() as stop:
-        async with open_sinks(settings.run):
+        async with open_stores(settings):
             pass  # what cannot be is told once, and the tables are made once
         await _lead(job, command, outcome, stop)
         account(outcome, job.database)
@@ -86,8 +86,9 @@ def check_workers(job: Job) -> None:
     Raises:
         SettingsError: naming it.
     """
-    for url in filter(solitary, job.settings.run.sinks):
-        raise SettingsError(f"--workers: {redacted(url)} takes one process only; leave it out, or the workers")
+    for store in job.settings.stores:
+        if solitary(store.url):
+            raise SettingsError(f"--workers: {store.name} takes one process only; leave it out, or the workers")
     if job.serve and job.serve[1] and job.serve[1] + size(job.settings) - 1 > 65535:
         raise SettingsError(f"--serve: {size(job.settings)} workers need as many ports from {job.serve[1]} on")
 

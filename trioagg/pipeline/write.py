@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from itertools import count
-from typing import cast
+from functools import partial
+from typing import TypeVar, cast
 
 import structlog
 import trio
@@ -22,6 +22,8 @@ from trioagg.sinks import Sink
 from trioagg.transport.backoff import Backoff
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 AGAIN = Backoff(0.1, 5)
 """Waits between offers of a batch that the sink did not take."""
@@ -87,18 +89,22 @@ class Writer:
     async def _offer(self, records: list[Record], ledger: Ledger, tally: Tally) -> None:
         """Offer a batch until it is taken, and then enter it into a ledger and an account."""
         events, draft = _events(records), ledger.draft(records)
-        for failures in count(1):
+        written = await self._until_taken(partial(self.sink.write, events, draft))
+        if ledger.keep(draft):
+            self.noticed()
+        tally.stored += written.stored
+        tally.duplicates += written.duplicates
+        tally.quarantined += written.quarantined
+
+    async def _until_taken(self, offer: Callable[[], Awaitable[T]]) -> T:
+        """Offer the sink something again and again."""
+        failures = 0
+        while True:
             try:
-                written = await self.sink.write(events, draft)
+                return await offer()
             except SinkError as error:
+                failures += 1
                 await self._refused(error, failures)
-            else:
-                if ledger.keep(draft):
-                    self.noticed()
-                tally.stored += written.stored
-                tally.duplicates += written.duplicates
-                tally.quarantined += written.quarantined
-                return
 
     async def _refused(self, error: SinkError, failures: int) -> None:
         """Tell it, and wait."""

@@ -1,14 +1,14 @@
 """Settings: flag over environment over file over default, into frozen records.
 
-``sections`` holds the keys, ``words`` reads their texts; here they are loaded. A mistake is answered by one
-``SettingsError`` that names the section, the key, the bad value and the nearest good one.
+``sections`` holds the keys, ``stores`` the sections of sinks, ``words`` reads their texts; here they are loaded. A
+mistake is answered by one ``SettingsError`` that names the section, the key, the bad value and the nearest good one.
 """
 
 from __future__ import annotations
 
 import configparser
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from trioagg.settings.sections import (
     Venue,
 )
 from trioagg.settings.shards import Shard, shard
+from trioagg.settings.stores import EXAMPLE, SINK, Store, at, check, section
 from trioagg.settings.words import (
     BadWord,
     instant,
@@ -57,8 +58,10 @@ __all__ = [
     "Run",
     "Settings",
     "Shard",
+    "Store",
     "Values",
     "Venue",
+    "at",
     "instant",
     "load",
     "many",
@@ -105,11 +108,11 @@ def load(*, file: Path | None = None, environment: Mapping[str, str], flags: Val
         SettingsError: whatever is wrong, the first of it.
     """
     values = sources(file=file, environment=environment, flags=flags)
-    records: dict[str, Any] = {
-        section: _record(section, kind, values.pop(section, {})) for section, kind in SECTIONS.items()
-    }
+    records: dict[str, Any] = {name: _record(name, kind, values.pop(name, {})) for name, kind in SECTIONS.items()}
+    named = {name.removeprefix(SINK): values.pop(name) for name in [*values] if name.startswith(SINK)}
+    sinks = [store for name, keys in named.items() if (store := section(name, keys))]
     venues = {name.removeprefix(EXCHANGE): _record(name, Venue, keys) for name, keys in values.items()}
-    return Settings(**records, venues=venues)
+    return Settings(**records, venues=venues, sinks=tuple(sinks))
 
 
 def sources(*, file: Path | None = None, environment: Mapping[str, str], flags: Values | None = None) -> Values:
@@ -119,9 +122,9 @@ def sources(*, file: Path | None = None, environment: Mapping[str, str], flags: 
         SettingsError: the file cannot be read, or a section or variable is unknown.
     """
     values = _from_file(file)
-    for layer in (_from_environment(environment), flags or {}):
-        for section, keys in layer.items():
-            values.setdefault(section, {}).update(keys)
+    for layer in (_from_environment(environment, values), flags or {}):
+        for name, keys in layer.items():
+            values.setdefault(name, {}).update(keys)
     return values
 
 
@@ -133,7 +136,7 @@ def template() -> str:
         venues[EXCHANGE + name] = Venue(rest_url=adapter.rest_url, ws_url=adapter.ws_url)
     sections = {**{name: kind() for name, kind in SECTIONS.items()}, **venues}
     texts = (f"\n[{name}]\n{CAPTIONS.get(name, '')}{_lines(record)}" for name, record in sections.items())
-    return HEAD + "".join(texts)
+    return HEAD + "".join(texts) + EXAMPLE
 
 
 def _lines(record: attrs.AttrsInstance) -> str:
@@ -151,9 +154,10 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+def unknown_variables(environment: Mapping[str, str], settings: Settings) -> list[str]:
     """Variables that look like ours and belong to no section: worth a warning, since they do nothing."""
-    return sorted(name for name in environment if name.startswith(PREFIX) and not _split(name))
+    sections = _sections(environment, [SINK + store.name for store in settings.sinks])
+    return sorted(name for name in environment if name.startswith(PREFIX) and not _split(name, sections))
 
 
 def _from_file(file: Path | None) -> Values:
@@ -168,32 +172,45 @@ def _from_file(file: Path | None) -> Values:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
     except (configparser.Error, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
-    for section in parser.sections():
-        _check_section(section, f"{path} [{section}]")
+    for name in parser.sections():
+        _check_section(name, f"{path} [{name}]")
     return {
-        section: {name: (text, f"{path} [{section}] {name}") for name, text in parser.items(section)}
-        for section in parser.sections()
+        name: {key: (text, f"{path} [{name}] {key}") for key, text in parser.items(name)} for name in parser.sections()
     }
 
 
-def _from_environment(environment: Mapping[str, str]) -> Values:
+def _from_environment(environment: Mapping[str, str], file: Values) -> Values:
     values: Values = {}
+    sections = _sections(environment, file)
     for name, text in environment.items():
-        if name.startswith(PREFIX) and not _split(name):
+        if not name.startswith(PREFIX):
+            continue
+        if found := _split(name, sections):
+            values.setdefault(found[0], {})[found[1]] = (text, name)
+        else:
             _check_variable(name)
-        elif name.startswith(PREFIX) and (place := _split(name)):
-            values.setdefault(place[0], {})[place[1]] = (text, name)
     return values
 
 
-def _split(name: str) -> tuple[str, str] | None:
+def _sections(environment: Mapping[str, str], file: Iterable[str]) -> list[str]:
+    """Those that a variable may belong to, long names first; a sink may be in the environment alone."""
+    sinks = [name for name in file if name.startswith(SINK)]
+    begin, end = f"{PREFIX}SINK_", "_URL"
+    for name in environment:
+        if name.startswith(begin) and name.endswith(end):
+            sink = name[len(begin) : -len(end)].lower()
+            check(sink, name)
+            sinks.append(SINK + sink)
+    return sorted([*SECTIONS, *(EXCHANGE + name for name in exchanges.names()), *sinks], key=len, reverse=True)
+
+
+def _split(name: str, sections: Iterable[str]) -> tuple[str, str] | None:
     """``TRIOAGG_RUN_INTERVAL`` → (run, interval); None where no section is named."""
     rest = name.removeprefix(PREFIX).lower()
-    sections = [*SECTIONS, *(EXCHANGE + exchange for exchange in sorted(exchanges.names(), key=len, reverse=True))]
-    for section in sections:
-        start = section.replace(":", "_") + "_"
+    for found in sections:
+        start = found.replace(":", "_") + "_"
         if rest.startswith(start):
-            return section, rest.removeprefix(start)
+            return found, rest.removeprefix(start)
     return None
 
 
@@ -208,10 +225,12 @@ def _check_variable(name: str) -> None:
         raise SettingsError(f"{name}: unknown setting; did you mean {close[0]}?")
 
 
-def _check_section(section: str, where: str) -> None:
-    good = [*SECTIONS, *(EXCHANGE + name for name in exchanges.names())]
-    if section not in good:
-        raise SettingsError(f"{where}: unknown section; {nearest(section, good)}")
+def _check_section(name: str, where: str) -> None:
+    good = [*SECTIONS, *(EXCHANGE + venue for venue in exchanges.names()), f"{SINK}NAME"]
+    if name.startswith(SINK):
+        check(name.removeprefix(SINK), where)
+    elif name not in good:
+        raise SettingsError(f"{where}: unknown section; {nearest(name, good)}")
 
 
 Record = TypeVar("Record")

@@ -13,6 +13,7 @@ from trioagg.integrity.alerts import Rule
 from trioagg.model import Channel
 from trioagg.settings.levels import level
 from trioagg.settings.shards import Shard, shard
+from trioagg.settings.stores import Store, at
 from trioagg.settings.words import Parse, addresses, argv, hook, many, number, one_of, symbol, url, word
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -179,6 +180,7 @@ class Settings:
     buffers: Buffers = Buffers()
     alerts: Alerts = Alerts()
     venues: Mapping[str, Venue] = field(factory=dict)
+    sinks: tuple[Store, ...] = ()
     worker: Shard = field(factory=Shard)
 
     @property
@@ -191,6 +193,15 @@ class Settings:
         if run.min_free_disk:
             own["disk"] = Rule(run.min_free_disk, run.min_free_disk * 1.2, 0, 10, "MB")
         return own
+
+    @property
+    def stores(self) -> list[Store]:
+        """All further stores: the URLs first, then those with a name."""
+        return [*map(at, dict.fromkeys(self.run.sinks)), *self.sinks]
+
+    def store(self, word: str, where: str) -> Store:
+        """A store by its name, or by its URL."""
+        return next((store for store in self.sinks if store.name == word), at(word, where))
 
     def venue(self, name: str) -> Venue:
         """The section of one exchange, or its defaults."""

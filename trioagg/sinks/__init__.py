@@ -9,18 +9,15 @@ begin with ``_`` are shared. A URL may hold a password: whoever shows one shows 
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from types import ModuleType
 from typing import Protocol
 
-from trioagg.errors import SettingsError
 from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
-from trioagg.settings import redacted
+from trioagg.sinks import _plugin
 from trioagg.store import Counts
 
 __all__ = ["Database", "Sink", "connect", "names", "solitary"]
@@ -63,16 +60,17 @@ class Database(Sink, Protocol):
 
 def names() -> list[str]:
     """The kinds of sinks that there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return _plugin.names(sys.modules[__name__])
 
 
 def connect(url: str) -> AbstractAsyncContextManager[Sink]:
     """A sink by its URL.
 
     Raises:
-        SettingsError: no sink has the URL's scheme, its library is not installed, or something else in it is wrong.
+        SettingsError: no sink has the URL's scheme, its library is not installed, or something else in it is wrong;
+            whoever knows where the URL stands tells it (``errors.named``).
     """
-    opened: AbstractAsyncContextManager[Sink] = _module(url).connect(url)
+    opened: AbstractAsyncContextManager[Sink] = _plugin.plugin(sys.modules[__name__], url).connect(url)
     return opened
 
 
@@ -82,18 +80,4 @@ def solitary(url: str) -> bool:
     Raises:
         SettingsError: no sink has the URL's scheme, or its library is not installed.
     """
-    return getattr(_module(url), "SOLITARY", False)
-
-
-def _module(url: str) -> ModuleType:
-    scheme = url.partition(":")[0]
-    if scheme not in names():
-        strange = redacted(url).partition(":")[0]
-        raise SettingsError(f"--sink: no sink is named {strange!r}; known: {', '.join(names())}")
-    try:
-        return importlib.import_module(f"{__name__}.{scheme}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("trioagg"):
-            raise
-        extra = f"pip install 'trioagg[{scheme}]'"
-        raise SettingsError(f"--sink: {scheme} needs {error.name}, which is not installed: {extra}") from None
+    return getattr(_plugin.plugin(sys.modules[__name__], url), "SOLITARY", False)

@@ -87,7 +87,7 @@ def options(kind: type[T], url: str) -> T:
     """
     known = {field.name: field.metadata["parse"] for field in attrs.fields(kind)}
     given: dict[str, Any] = {}
-    for name, text in parse_qsl(_query(url), keep_blank_values=True):
+    for name, text in parse_qsl(query(url), keep_blank_values=True):
         if name not in known:
             raise _bad(url, f"unknown option {name!r}; {nearest(name, known)}")
         if name in given:
@@ -99,7 +99,8 @@ def options(kind: type[T], url: str) -> T:
     return kind(**given)
 
 
-def _query(url: str) -> str:
+def query(url: str) -> str:
+    """What stands behind the question mark, whatever signs the password has."""
     return url.rpartition("@")[2].partition("?")[2]
 
 
@@ -117,4 +118,4 @@ def _host(place: str, url: str, example: str, port: int) -> str:
 
 
 def _bad(url: str, reason: str) -> SettingsError:
-    return SettingsError(f"--sink: bad value {redacted(url)!r}: {reason}")
+    return SettingsError(f"bad value {redacted(url)!r}: {reason}")

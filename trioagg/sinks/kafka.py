@@ -7,8 +7,6 @@ offered again without what was delivered; a broker that took a message and could
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,14 +22,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from trioagg.errors import SettingsError, SinkError, StoreError
 from trioagg.model import Event, Instrument
-from trioagg.settings import number, one_of, word
-from trioagg.sinks._address import Address, address, option, options
+from trioagg.settings import number, one_of
+from trioagg.sinks._address import option, options
+from trioagg.sinks._brokers import Access, Murmur, brokers, client
 from trioagg.sinks._threaded import Threaded, threaded
 from trioagg.store import Counts, Row, Texts, encodable, instrument
 
 log = structlog.get_logger(__name__)
-
-EXAMPLE = "kafka://broker:9092,broker:9092/prefix"
 
 REMEMBERED = 100_000
 """Delivered messages whose ids are kept in mind: more than a batch has."""
@@ -58,8 +55,6 @@ LASTING = {
 }
 """Reasons that stay until a person acts, and the cure where it is not plain."""
 
-SECURITY = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
-MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 PACKED = ("none", "gzip", "snappy", "lz4", "zstd")
 
 Identity = tuple[str, str, str]
@@ -67,15 +62,12 @@ Identity = tuple[str, str, str]
 
 
 @frozen
-class Options:
+class Options(Access):
     """What the query may say."""
 
     timeout: float = option(number(float, least=0.1, most=300), 5.0)
     queue: int = option(number(int, least=1, most=10_000_000), 100_000)
     compression: str = option(one_of(PACKED), "zstd")
-    security: str = option(one_of(SECURITY), "plaintext")
-    mechanism: str = option(one_of(MECHANISMS), "PLAIN")
-    ca: str = option(word, "")
 
 
 @define(eq=False)
@@ -92,14 +84,6 @@ class Letter:
     def identity(self) -> Identity:
         """What no other message has."""
         return self.topic, self.key, self.id
-
-
-class Murmur:
-    """Hears what librdkafka says, which is a flood while a broker is away."""
-
-    def log(self, level: int, form: str, *parts: object) -> None:
-        """Tell it at debug, whatever it thinks of it."""
-        log.debug("librdkafka", said=form % parts if parts else form, level=level)
 
 
 class KafkaDriver:
@@ -158,7 +142,7 @@ class KafkaDriver:
         try:
             return Producer({**self._config, "error_cb": self._hear}, logger=Murmur())
         except KafkaException as error:
-            raise SettingsError(f"--sink: bad value {self._shown!r}: {error.args[0].str()}") from None
+            raise SettingsError(f"bad value {self._shown!r}: {error.args[0].str()}") from None
 
     def _hear(self, error: KafkaError) -> None:
         """Keep why a broker cannot be reached: a report says only that time ran out."""
@@ -240,23 +224,15 @@ def connect(url: str) -> AbstractAsyncContextManager[Threaded]:
     Raises:
         SettingsError: something in the URL is wrong.
     """
-    place, chosen = address(url, EXAMPLE, 9092, os.environ), options(Options, url)
-    if not re.fullmatch(r"[\w.-]{1,200}", place.path, re.ASCII):
-        reason = "the prefix must be letters, digits, '.', '_' and '-'"
-        raise SettingsError(f"--sink: bad value {place.shown!r}: must look like {EXAMPLE}; {reason}")
-    if bool(place.user) != chosen.security.startswith("sasl"):
-        reason = "security=sasl_ssl or sasl_plaintext goes with a name and password, and they with it"
-        raise SettingsError(f"--sink: bad value {place.shown!r}: {reason}")
-    config = _config(place, chosen)
+    chosen = options(Options, url)
+    place = brokers(url, chosen)
+    config = {**client(place, chosen), **_producing(chosen)}
     return threaded(partial(KafkaDriver, config, prefix=place.path, shown=place.shown, timeout=chosen.timeout))
 
 
-def _config(place: Address, chosen: Options) -> dict[str, Any]:
+def _producing(chosen: Options) -> dict[str, Any]:
     """Settings of librdkafka; the partitions are those that a Java client takes for the same key."""
-    login = {"sasl.mechanism": chosen.mechanism, "sasl.username": place.user, "sasl.password": place.password}
     return {
-        "bootstrap.servers": ",".join(place.hosts),
-        "client.id": "trioagg",
         "enable.idempotence": True,
         "acks": "all",
         "partitioner": "murmur2_random",
@@ -264,9 +240,6 @@ def _config(place: Address, chosen: Options) -> dict[str, Any]:
         "queue.buffering.max.messages": chosen.queue,
         "message.max.bytes": 16_000_000,
         "message.timeout.ms": round(chosen.timeout * 1000),
-        "security.protocol": chosen.security,
-        **(login if chosen.security.startswith("sasl") else {}),
-        **({"ssl.ca.location": chosen.ca} if chosen.ca else {}),
     }
 
 

@@ -17,7 +17,7 @@ import pymysql
 from attrs import define, field
 
 from trioagg.errors import SettingsError, StoreError
-from trioagg.settings import redacted
+from trioagg.settings import nearest, redacted
 from trioagg.sinks._address import ESCAPED
 from trioagg.sinks._schema import TABLES, VIEWS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving, upgrade
@@ -159,10 +159,11 @@ def _options(url: str) -> dict[str, Any]:
     database = unquote(told.path[1:]) if told else ""
     if not told or not told.username or not database or "/" in database:
         good = "mysql://user:password@host:3306/database"
-        raise SettingsError(f"--sink: bad value {redacted(url)!r}: must look like {good}, {ESCAPED}")
+        raise SettingsError(f"bad value {redacted(url)!r}: must look like {good}, {ESCAPED}")
     query = dict(parse_qsl(told.query))
     if strange := query.keys() - set(OPTIONS):
-        raise SettingsError(f"--sink: {redacted(url)!r} has the unknown {min(strange)!r}; known: {', '.join(OPTIONS)}")
+        odd = min(strange)
+        raise SettingsError(f"bad value {redacted(url)!r}: unknown option {odd!r}; {nearest(odd, OPTIONS)}")
     return {
         **query,
         **({"ssl_verify_cert": True, "ssl_verify_identity": True} if "ssl_ca" in query else {}),

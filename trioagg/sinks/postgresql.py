@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl
 
 from attrs import define, field
 
 from trioagg.errors import SettingsError
-from trioagg.settings import redacted
-from trioagg.sinks._address import ESCAPED
+from trioagg.settings import nearest, redacted
+from trioagg.sinks._address import ESCAPED, query
 from trioagg.sinks._schema import EVENTS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving, upgrade
 from trioagg.store.cells import Cells
@@ -24,7 +25,7 @@ try:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 except ImportError as error:
-    raise SettingsError("--sink: PostgreSQL needs psycopg: pip install 'trioagg[postgres]'") from error
+    raise SettingsError("PostgreSQL needs psycopg: pip install 'trioagg[postgres]'") from error
 
 KEY = 0x54724167
 """Of the lock that whoever makes the tables holds: ``TrAg``."""
@@ -157,17 +158,26 @@ def _passing(error: Exception) -> bool:
     return not error.sqlstate.startswith("28")
 
 
+def _known(url: str) -> None:
+    """Check the names of the parameters: libpq, which does so too, knows no nearest one."""
+    good = [option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()]
+    for name, _ in parse_qsl(query(url), keep_blank_values=True):
+        if name not in good:
+            raise SettingsError(f"bad value {redacted(url)!r}: unknown option {name!r}; {nearest(name, good)}")
+
+
 def _server(url: str) -> Server:
     """Raises SettingsError: libpq cannot read the URL."""
     shown = redacted(url)
     try:
+        _known(url)
         told = conninfo_to_dict(url)
         port = str(told.get("port") or 5432)
         if "@" in str(told.get("host") or "") or not port.isdecimal():
             raise psycopg.ProgrammingError
     except psycopg.Error:
         good = "postgresql://user:password@host:5432/database"
-        raise SettingsError(f"--sink: bad value {shown!r}: must look like {good}, {ESCAPED}") from None
+        raise SettingsError(f"bad value {shown!r}: must look like {good}, {ESCAPED}") from None
     usual = {"connect_timeout": str(CONNECTING), "application_name": "trioagg", "client_encoding": "UTF8"}
     whole = make_conninfo("", **{**usual, **told})
 

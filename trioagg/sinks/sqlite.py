@@ -54,7 +54,7 @@ async def connect(url: str) -> AsyncIterator[SqliteSink]:
     """
     path = url.removeprefix(PREFIX)
     if not url.startswith(PREFIX) or not path:
-        raise SettingsError(f"--sink: bad value {redacted(url)!r}: must look like {PREFIX}path/to/file.db")
+        raise SettingsError(f"bad value {redacted(url)!r}: must look like {PREFIX}path/to/file.db")
     limiter = trio.CapacityLimiter(1)
     writer = await trio.to_thread.run_sync(Writer.open, Path(path), limiter=limiter)
     try:

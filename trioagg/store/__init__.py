@@ -31,6 +31,7 @@ from trioagg.store.read import (
     rows,
     summary,
 )
+from trioagg.store.recall import recalled
 from trioagg.store.renewal import renewals
 from trioagg.store.seek import Row
 from trioagg.store.texts import Arrivals, Texts, Told, encodable, instrument
@@ -67,6 +68,7 @@ __all__ = [
     "latest",
     "open_gaps",
     "open_gaps_of",
+    "recalled",
     "renewals",
     "rows",
     "scan",

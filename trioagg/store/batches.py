@@ -133,7 +133,8 @@ class Batches:
             ids = self._identified(markets)
             rows = {kind: kind.rows(events, ids) for kind, events in parts.items()}
             for kind in [kind for kind in rows if kind.arriving]:
-                rows[kind], met[kind] = numbered(rows[kind], self._moments[kind], partial(tables.arrived, kind))
+                given, arrived = [event.ordinal for event in parts[kind]], partial(tables.arrived, kind)
+                rows[kind], met[kind] = numbered(rows[kind], given, self._moments[kind], arrived)
             owners: dict[object, str] = {ids[market]: market[0] for market in markets}
             added = {
                 (exchange, kind.record): tables.added(kind, some)

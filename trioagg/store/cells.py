@@ -23,6 +23,7 @@ from trioagg.model import (
     Liquidation,
     Loss,
     OpenInterest,
+    Ordinal,
     Part,
     Quarantined,
     Quote,
@@ -200,7 +201,10 @@ def liquidation_cells(closed: Liquidation) -> Cells:
 
 
 def numbered(
-    rows: Sequence[Cells], known: Moments, arrived: Callable[[Instant, int], list[Cells]]
+    rows: Sequence[Cells],
+    given: Sequence[Ordinal],
+    known: Moments,
+    arrived: Callable[[Instant, int], list[Cells]],
 ) -> tuple[list[Cells], Moments]:
     """The rows, each with its ordinal behind it, and how many came at each of their instants until now.
 
@@ -209,13 +213,17 @@ def numbered(
 
     Args:
         rows: they begin with their instant.
+        given: the ordinals of those that have one already, and keep it.
         known: how many came at an instant before.
         arrived: the first so many rows of an instant, as they were stored.
     """
     met: dict[Instant, list[Cells]] = {}
-    for row in rows:
-        met.setdefault(row[:2], []).append(row)
     counted: list[Cells] = []
+    for row, ordinal in zip(rows, given, strict=True):
+        if ordinal is None:
+            met.setdefault(row[:2], []).append(row)
+        else:
+            counted.append((*row, ordinal))
     moments: Moments = {}
     for instant, told in met.items():
         before = known.get(instant, 0)

@@ -105,7 +105,7 @@ class Kind:
 
 def _names(record: type[Any]) -> tuple[str, ...]:
     """The contract's columns of a kind of event."""
-    return tuple(field.name for field in fields(record))
+    return tuple(field.name for field in fields(record) if field.name != "ordinal")
 
 
 def _arriving(name: str, record: type[Any], table: str, cells: Callable[[Any], Cells]) -> Kind:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from trioagg.model import Event, Instrument, Nanos, Quarantined
+from trioagg.model import Event, Instrument, Nanos, Ordinal, Quarantined
 from trioagg.store.cells import Cells, Instant, instrument_row, numbered, quarantine_row
 from trioagg.store.kinds import COLUMNS, Kind, parted
 from trioagg.store.seek import Row
@@ -85,16 +85,16 @@ class Texts:
     def _told(self, kind: Kind, events: Sequence[Any], met: Arrivals) -> Iterator[Told]:
         ids = {market: market for market in {(event.exchange, event.symbol) for event in events}}
         rows = kind.rows(events, ids)
-        rows = self._numbered(kind, rows, met) if kind.arriving else rows
+        rows = self._numbered(kind, rows, [event.ordinal for event in events], met) if kind.arriving else rows
         return (_text(kind, cells) for cells in rows)
 
-    def _numbered(self, kind: Kind, rows: Sequence[Cells], met: Arrivals) -> list[Cells]:
+    def _numbered(self, kind: Kind, rows: Sequence[Cells], given: Sequence[Ordinal], met: Arrivals) -> list[Cells]:
         recent = self._recent.get(kind.name, {})
         known = {instant: len(recent[instant]) for row in rows if (instant := row[:2]) in recent}
-        counted, moments = numbered(rows, known, lambda instant, count: recent[instant][:count])
+        counted, moments = numbered(rows, given, known, lambda instant, count: recent[instant][:count])
         there = {instant: list(recent.get(instant, ())) for instant in moments}
         for row in counted:
-            if row[-1] == len(there[row[:2]]):
+            if row[-1] == len(there.get(row[:2], ())) and row[:2] in there:
                 there[row[:2]].append(row[:-1])
         met[kind.name] = there
         return counted
