@@ -88,6 +88,9 @@ async def open_sinks(run: Run) -> AsyncIterator[Stores]:
         SettingsError: a sink cannot be, or two differ in nothing but who logs in.
         StoreError: one of them cannot be opened.
     """
+    if sinks.is_url(run.database):
+        place = redacted(run.database)
+        raise SettingsError(f"--database: bad value {place!r}: must be a file; a server is a further store: --sink")
     beside = list(dict.fromkeys(run.sinks))
     shown = [redacted(url) for url in beside]
     if twice := [place for place in shown if shown.count(place) > 1]:

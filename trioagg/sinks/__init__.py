@@ -5,14 +5,18 @@ context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its 
 what is wrong in the URL; a server that is not there is told by ``write``, so that a run begins without it. A sink that
 needs a library imports it at its top, and an extra brings it, named as the sink unless it says so itself. Files that
 begin with ``_`` are shared. A URL may hold a password: whoever shows one shows ``redacted(url)``.
+
+One that keeps tables has a function ``readable(url)`` besides, which opens what was stored there for reading only. That
+is here and not in the store, which is below and knows neither servers nor drivers; what is asked is the store's.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from types import ModuleType
 from typing import Protocol
 
 from trioagg.errors import SettingsError
@@ -20,9 +24,10 @@ from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
 from trioagg.settings import redacted
-from trioagg.store import Counts
+from trioagg.store import Counts, Readable
+from trioagg.store import connect as opened
 
-__all__ = ["Database", "Sink", "connect", "names"]
+__all__ = ["Database", "Sink", "connect", "is_url", "names", "stored"]
 
 
 class Sink(Protocol):
@@ -63,22 +68,69 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def connect(url: str) -> AbstractAsyncContextManager[Sink]:
+def is_url(address: str) -> bool:
+    """Whether a store's address is a URL, and not the path of a file."""
+    return "://" in address or address.partition(":")[0] in names()
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator[Sink]:
     """A sink by its URL.
 
     Raises:
         SettingsError: no sink has the URL's scheme, its library is not installed, or something else in it is wrong.
+        StoreError: it is there, and cannot be used.
     """
+    async with AsyncExitStack() as stack:
+        with _told_of("--sink"):
+            sink: Sink = await stack.enter_async_context(_module(url).connect(url))
+        yield sink
+
+
+@contextmanager
+def stored(address: str) -> Iterator[Readable]:
+    """A store to be read, by the path of its file or by its URL.
+
+    Raises:
+        SettingsError: nothing of the URL's scheme can be read, its library is not installed, or the URL is wrong.
+        StoreError: there is no such store, or it cannot be used; the reason in one line.
+    """
+    db = _readable(address) if is_url(address) else opened(address)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def _readable(url: str) -> Readable:
+    with _told_of("--database"):
+        module = _module(url)
+        if not hasattr(module, "readable"):
+            good = "name a file, or a database such as postgresql://host/database"
+            raise SettingsError(f"bad value {redacted(url)!r}: what went there is not read from here; {good}")
+        db: Readable = module.readable(url)
+    return db
+
+
+def _module(url: str) -> ModuleType:
+    """The file of a URL's scheme."""
     scheme = url.partition(":")[0]
     if scheme not in names():
         strange = redacted(url).partition(":")[0]
-        raise SettingsError(f"--sink: no sink is named {strange!r}; known: {', '.join(names())}")
+        raise SettingsError(f"no sink is named {strange!r}; known: {', '.join(names())}")
     try:
-        module = importlib.import_module(f"{__name__}.{scheme}")
+        return importlib.import_module(f"{__name__}.{scheme}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("trioagg"):
             raise
         extra = f"pip install 'trioagg[{scheme}]'"
-        raise SettingsError(f"--sink: {scheme} needs {error.name}, which is not installed: {extra}") from None
-    opened: AbstractAsyncContextManager[Sink] = module.connect(url)
-    return opened
+        raise SettingsError(f"{scheme} needs {error.name}, which is not installed: {extra}") from None
+
+
+@contextmanager
+def _told_of(flag: str) -> Iterator[None]:
+    """What is wrong in a URL is told with the flag that it stands behind."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(f"{flag}: {error}") from error

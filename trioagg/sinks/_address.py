@@ -117,4 +117,4 @@ def _host(place: str, url: str, example: str, port: int) -> str:
 
 
 def _bad(url: str, reason: str) -> SettingsError:
-    return SettingsError(f"--sink: bad value {redacted(url)!r}: {reason}")
+    return SettingsError(f"bad value {redacted(url)!r}: {reason}")

@@ -150,7 +150,7 @@ class KafkaDriver:
         try:
             return Producer({**self._config, "error_cb": self._hear}, logger=Murmur())
         except KafkaException as error:
-            raise SettingsError(f"--sink: bad value {self._shown!r}: {error.args[0].str()}") from None
+            raise SettingsError(f"bad value {self._shown!r}: {error.args[0].str()}") from None
 
     def _hear(self, error: KafkaError) -> None:
         """Keep why a broker cannot be reached: a report says only that time ran out."""
@@ -227,10 +227,10 @@ def connect(url: str) -> AbstractAsyncContextManager[Threaded]:
     place, chosen = address(url, EXAMPLE, 9092, os.environ), options(Options, url)
     if not re.fullmatch(r"[\w.-]{1,200}", place.path, re.ASCII):
         reason = "the prefix must be letters, digits, '.', '_' and '-'"
-        raise SettingsError(f"--sink: bad value {place.shown!r}: must look like {EXAMPLE}; {reason}")
+        raise SettingsError(f"bad value {place.shown!r}: must look like {EXAMPLE}; {reason}")
     if bool(place.user) != chosen.security.startswith("sasl"):
         reason = "security=sasl_ssl or sasl_plaintext goes with a name and password, and they with it"
-        raise SettingsError(f"--sink: bad value {place.shown!r}: {reason}")
+        raise SettingsError(f"bad value {place.shown!r}: {reason}")
     config = _config(place, chosen)
     return threaded(partial(KafkaDriver, config, prefix=place.path, shown=place.shown, timeout=chosen.timeout))
 

@@ -14,17 +14,23 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
+import pymysql.cursors
 from attrs import define, field
 
 from trioagg.errors import SettingsError, StoreError
 from trioagg.settings import redacted
 from trioagg.sinks._address import ESCAPED
+from trioagg.sinks._reading import opened as opened_for_reading
 from trioagg.sinks._schema import TABLES, VERSION, VIEWS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
+from trioagg.store import Readable
 from trioagg.store.cells import Cells
+from trioagg.store.order import MOMENT
 
 SILENT = 60
 """Seconds that an answer may take."""
+SORTING = 3600
+"""The same for whoever reads: an answer may be sorted first, and may be taken as slowly."""
 MODE = "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 LATEST = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 """What another writer committed is seen once it let the lock go, not only from the next transaction on."""
@@ -65,6 +71,15 @@ DIALECT = Dialect(
     moment="TIMESTAMPADD(MICROSECOND, {} DIV 1000, TIMESTAMP '1970-01-01 00:00:00')",
     behind=" ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     views=_views,
+    indexing=(
+        f"ALTER TABLE trade ADD COLUMN moment BIGINT AS ({MOMENT}) VIRTUAL",
+        "CREATE INDEX trade_by_number ON trade (instrument, number, moment)",
+    ),
+    time="moment",
+    reading=(
+        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        f"SET SESSION net_write_timeout = {SORTING}",
+    ),
 )
 
 
@@ -85,6 +100,11 @@ class MysqlLink:
         with self._connection.cursor() as cursor:
             cursor.execute(query, values)
             return list(cursor.fetchall())
+
+    def each(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._connection.cursor(pymysql.cursors.SSCursor) as cursor:
+            cursor.execute(query, values)
+            yield from cursor.fetchall_unbuffered()
 
     def tell(self, statement: str, rows: Sequence[Sequence[object]] = ((),)) -> None:
         with self._connection.cursor() as cursor:
@@ -136,9 +156,9 @@ def _passing(error: Exception) -> bool:
     return isinstance(error, pymysql.err.InterfaceError) or (bool(error.args) and error.args[0] in PASSING)
 
 
-def _server(url: str) -> Server:
+def _server(url: str, silent: int) -> Server:
     """Raises SettingsError: the URL is none of ours."""
-    options, shown = _options(url), redacted(url)
+    options, shown = {**_options(url), "read_timeout": silent}, redacted(url)
 
     def opened() -> MysqlLink:
         try:
@@ -156,10 +176,10 @@ def _options(url: str) -> dict[str, Any]:
     database = unquote(told.path[1:]) if told else ""
     if not told or not told.username or not database or "/" in database:
         good = "mysql://user:password@host:3306/database"
-        raise SettingsError(f"--sink: bad value {redacted(url)!r}: must look like {good}, {ESCAPED}")
+        raise SettingsError(f"bad value {redacted(url)!r}: must look like {good}, {ESCAPED}")
     query = dict(parse_qsl(told.query))
     if strange := query.keys() - set(OPTIONS):
-        raise SettingsError(f"--sink: {redacted(url)!r} has the unknown {min(strange)!r}; known: {', '.join(OPTIONS)}")
+        raise SettingsError(f"{redacted(url)!r} has the unknown {min(strange)!r}; known: {', '.join(OPTIONS)}")
     return {
         **query,
         "host": told.hostname or "localhost",
@@ -173,7 +193,6 @@ def _options(url: str) -> dict[str, Any]:
         "binary_prefix": True,
         "autocommit": True,
         "connect_timeout": CONNECTING,
-        "read_timeout": SILENT,
         "write_timeout": SILENT,
     }
 
@@ -185,6 +204,16 @@ def _sound(url: str) -> bool:
         return False
 
 
+def readable(url: str) -> Readable:
+    """What was stored on a server, for reading only.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+        StoreError: the server cannot be reached, or there is no such store.
+    """
+    return opened_for_reading(_server(url, SORTING))
+
+
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[ServerSink]:
     """Reach the server, and make the tables if need be; one that is away for now is tried again at each write.
@@ -193,5 +222,5 @@ async def connect(url: str) -> AsyncIterator[ServerSink]:
         SettingsError: the URL cannot be read.
         StoreError: the server does not let us in, or there is no such database, or it holds what is not ours.
     """
-    async with serving(_server(url)) as sink:
+    async with serving(_server(url, SILENT)) as sink:
         yield sink

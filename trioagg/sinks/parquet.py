@@ -143,7 +143,7 @@ def connect(url: str) -> AbstractAsyncContextManager[Threaded]:
     """
     path = url.removeprefix(PREFIX).partition("?")[0]
     if not url.startswith(PREFIX) or not path:
-        raise SettingsError(f"--sink: bad value {redacted(url)!r}: must look like {PREFIX}path/to/folder")
+        raise SettingsError(f"bad value {redacted(url)!r}: must look like {PREFIX}path/to/folder")
     return threaded(partial(ParquetDriver, Path(path), options(Options, url)))
 
 

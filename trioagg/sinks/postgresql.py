@@ -7,7 +7,7 @@ from there into the table, unless they are there. Decimals are ``numeric`` with 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
@@ -16,15 +16,19 @@ from attrs import define, field
 from trioagg.errors import SettingsError
 from trioagg.settings import redacted
 from trioagg.sinks._address import ESCAPED
+from trioagg.sinks._reading import opened as opened_for_reading
 from trioagg.sinks._schema import EVENTS, VERSION, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving
+from trioagg.store import Readable
 from trioagg.store.cells import Cells
+from trioagg.store.order import MOMENT
+from trioagg.store.seek import AT_ONCE
 
 try:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 except ImportError as error:
-    raise SettingsError("--sink: PostgreSQL needs psycopg: pip install 'trioagg[postgres]'") from error
+    raise SettingsError("PostgreSQL needs psycopg: pip install 'trioagg[postgres]'") from error
 
 KEY = 0x54724167
 """Of the lock that whoever makes the tables holds: ``TrAg``."""
@@ -43,7 +47,7 @@ def _views(name: str, place: str) -> Mapping[str, str]:
 
 DIALECT = Dialect(
     types={
-        "name": "TEXT",
+        "name": 'TEXT COLLATE "C"',
         "text": "TEXT",
         "decimal": "NUMERIC",
         "integer": "BIGINT",
@@ -57,6 +61,12 @@ DIALECT = Dialect(
     moment="to_timestamp(({} / 1000) / 1e6::double precision)",
     behind="",
     views=_views,
+    indexing=(
+        "CREATE INDEX trade_by_number ON trade (instrument, number) WHERE number IS NOT NULL",
+        f"CREATE INDEX trade_by_time ON trade (instrument, ({MOMENT}), trade_id) WHERE number IS NULL",
+    ),
+    time=MOMENT,
+    reading=("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",),
 )
 
 
@@ -73,6 +83,11 @@ class PostgresLink:
 
     def ask(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(_sql(query), values).fetchall()
+
+    def each(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._connection.cursor(name="trioagg") as cursor:
+            cursor.itersize = AT_ONCE
+            yield from cursor.execute(_sql(query), values)
 
     def tell(self, statement: str, rows: Sequence[Sequence[object]] = ((),)) -> None:
         self._changed(statement, rows)
@@ -163,7 +178,7 @@ def _server(url: str) -> Server:
             raise psycopg.ProgrammingError
     except psycopg.Error:
         good = "postgresql://user:password@host:5432/database"
-        raise SettingsError(f"--sink: bad value {shown!r}: must look like {good}, {ESCAPED}") from None
+        raise SettingsError(f"bad value {shown!r}: must look like {good}, {ESCAPED}") from None
     usual = {"connect_timeout": str(CONNECTING), "application_name": "trioagg", "client_encoding": "UTF8"}
     whole = make_conninfo("", **{**usual, **told})
 
@@ -174,6 +189,16 @@ def _server(url: str) -> Server:
 
     password = told.get("password")
     return Server(shown, opened, (psycopg.Error,), _passing, None if password is None else str(password))
+
+
+def readable(url: str) -> Readable:
+    """What was stored on a server, for reading only.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+        StoreError: the server cannot be reached, or there is no such store.
+    """
+    return opened_for_reading(_server(url))
 
 
 @asynccontextmanager

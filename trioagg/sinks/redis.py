@@ -170,7 +170,7 @@ def connect(url: str) -> AbstractAsyncContextManager[Threaded]:
     place, chosen = address(url, EXAMPLE, 6379, os.environ), options(Options, url)
     db = place.path or "0"
     if len(place.hosts) != 1 or not db.isdecimal():
-        raise SettingsError(f"--sink: bad value {place.shown!r}: must look like {EXAMPLE}")
+        raise SettingsError(f"bad value {place.shown!r}: must look like {EXAMPLE}")
     return threaded(partial(RedisDriver, _client(place, int(db), chosen), place.shown, chosen))
 
 
