@@ -29,6 +29,7 @@ from trioagg.store import (
     Row,
     Scale,
     Span,
+    Writer,
     database,
     examine,
     follow,
@@ -356,5 +357,5 @@ def test_a_file_s_url_is_its_path(tmp_path: Path) -> None:
         pass
     with pytest.raises(SettingsError, match=r"^--database: .*must look like sqlite:///"), sinks.stored("sqlite://a.db"):
         pass
-    with closing(trioagg.store.Writer.open(tmp_path / "a.db")), sinks.stored(url_of(tmp_path / "a.db")) as db:
+    with closing(Writer.open(tmp_path / "a.db")), sinks.stored(url_of(tmp_path / "a.db")) as db:
         assert rows(db, "trades") == []
