@@ -11,7 +11,7 @@ import pytest
 
 from trioagg.integrity.consolidation import Venue, consolidated
 from trioagg.model import Quote, Ticker
-from trioagg.store import Writer
+from trioagg.store import Writer, database
 from trioagg.views.best import show_best
 
 SECOND = 1_000_000_000
@@ -72,7 +72,8 @@ def test_tickers_and_books_are_looked_at_alike(tmp_path: Path, capsys: pytest.Ca
         writer.write([Quote("kraken", "A/B", Decimal("9.20"), one, Decimal(10), one, None, 6)])
         writer.write([Quote("okx", "A/B", Decimal("9.150"), one, None, None, None, 7)])
 
-    show_best(tmp_path / "a.db", "json", exchanges=(), symbols=(), limit=None, stale=30)
+    with database(tmp_path / "a.db") as db:
+        show_best(db, "json", exchanges=(), symbols=(), limit=None, stale=30)
 
     told = json.loads(capsys.readouterr().out)
     assert (told["bid"], told["bid_exchange"], told["venues"]) == ("9.20", "kraken", "kraken, okx")

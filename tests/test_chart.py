@@ -18,6 +18,7 @@ from matplotlib.image import imread
 from trioagg.cli import main
 from trioagg.model import Candle, Event, Ticker, Trade, TradeId
 from trioagg.store import Bar, Scale, Series, Writer, database, seek, series
+from trioagg.store.order import Found
 from trioagg.views import axes
 from trioagg.views.blocks import draw
 
@@ -112,7 +113,7 @@ def test_the_newest_candles_are_made_whatever_the_ids_say(
     monkeypatch.setattr(seek, "AT_ONCE", 4)
     steps: list[object] = []
 
-    def counted(*where: Any) -> list[seek.Found]:
+    def counted(*where: Any) -> list[Found]:
         steps.append(where[-1])
         return seek.before(*where)
 

@@ -132,7 +132,8 @@ async def test_entries_without_ids_are_open_gaps_and_no_contradiction(tmp_path: 
 
     with database(file) as db:
         assert open_gaps(db) == 1
-    assert show_differences(file, "json") is False
+    with database(file) as db:
+        assert show_differences(db, "json") is False
 
 
 def test_what_was_lost_on_a_connection_lies_in_its_place() -> None:

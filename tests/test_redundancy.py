@@ -27,6 +27,7 @@ from trioagg.pipeline.relay import Relay
 from trioagg.pipeline.run import Job, run
 from trioagg.pipeline.supervise import supervise
 from trioagg.simulator.server import Urls
+from trioagg.store import database
 from trioagg.transport.backoff import Attempts, Backoff
 from trioagg.views.verify import show_differences
 
@@ -199,7 +200,8 @@ async def test_of_two_processes_on_one_database_one_may_be_killed(tmp_path: Path
     assert found == list(range(found[0], found[-1] + 1))
     assert ask(file, f"SELECT count(*) FROM trades WHERE received > {killed}") > [(50,)]
     assert ask(file, f"SELECT count(*) FROM gaps WHERE status <> 'filled' OR closed > {killed}") == [(0,)]
-    assert not show_differences(file, "json")
+    with database(file) as db:
+        assert not show_differences(db, "json")
 
 
 def another(urls: Urls, database: Path) -> dict[str, Any]:

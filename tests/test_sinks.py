@@ -151,7 +151,7 @@ def test_a_list_of_urls_may_have_commas_within() -> None:
     ("name", "library"),
     [("redis", "redis"), ("kafka", "confluent_kafka"), ("parquet", "pyarrow"), ("mysql", "pymysql")],
 )
-def test_a_missing_library_names_the_extra(name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_library_names_the_extra(name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one line."""
     for module in (f"trioagg.sinks.{name}", "trioagg.sinks._partition", "trioagg.store.arrow"):
         monkeypatch.delitem(sys.modules, module, raising=False)

@@ -322,12 +322,23 @@ async def test_a_store_of_another_program_is_left_alone(fresh: Server) -> None:
         fresh.ask("SELECT * FROM instrument")
 
 
+OLDER = (
+    "CREATE INDEX trade_by_instrument_number_timestamp_received ON trade (instrument, number, timestamp, received)"
+)
+NEWER = {
+    "postgresql": ["DROP INDEX trade_by_number", "DROP INDEX trade_by_time"],
+    "mysql": ["DROP INDEX trade_by_number ON trade", "ALTER TABLE trade DROP COLUMN moment"],
+}
+"""What takes away that version 1 did not have."""
+
+
 async def test_an_older_schema_is_brought_up_to_date(fresh: Server, tmp_path: Path) -> None:
     """Its rows stay, and gaps that are filled from then on say by what."""
     file = tmp_path / "a.db"
     for url in (fresh.url(), f"sqlite:///{file}"):
         await store(url, [*trades(1), *trades(4)])
     fresh.ask("DROP VIEW gaps", "ALTER TABLE gap DROP COLUMN filled_by", "UPDATE trioagg SET version = 1")
+    fresh.ask(*NEWER[fresh.scheme], OLDER)
     for url in (fresh.url(), f"sqlite:///{file}"):
         await store(url, trades(2))
         await store(url, trades(3))

@@ -93,8 +93,12 @@ async def test_a_driver_that_is_not_there(
     """Its extra is named."""
     monkeypatch.delitem(sys.modules, f"trioagg.sinks.{scheme}", raising=False)
     monkeypatch.setitem(sys.modules, driver, None)
-    with pytest.raises(SettingsError, match=rf"pip install 'trioagg\[{extra}\]'"):
-        sinks.connect(f"{scheme}://me:secret@host/db")
+    cure = rf"pip install 'trioagg\[{extra}\]'$"
+    with pytest.raises(SettingsError, match=cure):
+        async with sinks.connect(f"{scheme}://me:secret@host/db"):
+            pass
+    with pytest.raises(SettingsError, match=f"^--database: .*{cure}"), sinks.stored(f"{scheme}://me:secret@host/db"):
+        pass
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])

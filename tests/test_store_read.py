@@ -312,7 +312,7 @@ FEW = (
     "SCAN quarantined USING COVERING",
     "SCAN session USING COVERING",
     "SCAN clock",
-    "SCAN (subquery",
+    "SCAN newest",
 )
 """Scans of what is small, or of an index that holds the answer."""
 

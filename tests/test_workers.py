@@ -29,6 +29,7 @@ from trioagg.pipeline.spool import folder_of, left_behind
 from trioagg.pipeline.tally import Outcome
 from trioagg.pipeline.worker import share
 from trioagg.settings import Retry, Run, Settings, Shard
+from trioagg.store import database
 from trioagg.views.verify import show_differences
 
 PAIR = ("-e", "binance", "-e", "kraken", "--workers", "2")
@@ -266,7 +267,8 @@ def test_a_worker_that_is_killed_comes_back_and_its_hole_is_filled(tmp_path: Pat
     assert any("killed by SIGKILL" in line["event"] for line in lines)
     lives = ask(file, "SELECT exchange, closed IS NULL, reason FROM sessions ORDER BY opened")
     assert sorted(reason for _, _, reason in lives) == ["killed", "stopped", "stopped"], lives
-    assert not show_differences(file, "json")
+    with database(file) as db:
+        assert not show_differences(db, "json")
 
 
 @linux

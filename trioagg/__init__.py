@@ -93,18 +93,18 @@ def rows(
     """The newest rows of a database, oldest first, with the database's column names and exact decimals.
 
     Args:
-        database: the SQLite file.
+        database: the SQLite file, or the URL of a database server's store.
         kind: ``ticker``, ``trades``, ``candles``, …, as ``trioagg show`` names them.
         exchanges, symbols: all if empty.
         limit: rows at the most.
 
     Raises:
-        SettingsError: the database knows nothing of an exchange or symbol.
+        SettingsError: the database knows nothing of an exchange or symbol, or the URL is wrong.
         StoreError: there is no such database, or it cannot be read.
     """
-    from trioagg import store
+    from trioagg import sinks, store
 
-    with store.database(Path(database)) as db:
+    with sinks.stored(os.fspath(database)) as db:
         found = store.rows(db, kind, exchanges=exchanges, symbols=symbols, limit=limit)
     return [{name: _exact(name, value) for name, value in row.items()} for row in found]
 

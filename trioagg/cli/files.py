@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trioagg.cli.options import Config, Database, Exchanges, Interval, Kind, Symbols, read_settings, upper, value
+from trioagg.cli.options import Config, Exchanges, Interval, Kind, Stored, Symbols, read_settings, stored, upper, value
 from trioagg.errors import SettingsError
 
 
@@ -19,7 +19,7 @@ def export(
     first: Annotated[str | None, typer.Option("--from", metavar="TIME", help="From this time on, ISO 8601.")] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Up to this time, without it.")] = None,
     interval: Interval = None,
-    database: Database = None,
+    database: Stored = None,
     config: Config = None,
 ) -> None:
     """Write rows of the database to a Parquet or CSV file.
@@ -43,12 +43,13 @@ def export(
         raise SettingsError(f"--to: bad value {end!r}: must be later than --from {first}")
     value("--interval", interval, chart.length)
     settings = read_settings(config, database=("--database", database))
-    path, chosen = Path(settings.run.database), {"exchanges": exchange or (), "symbols": upper(symbol)}
+    chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
     _end_on_sigterm()
-    if kind is Kind.BARS:
-        bars.export_bars(path, interval or settings.run.candle, output, span=span, **chosen)
-    else:
-        view.export(path, kind.value, output, span=span, **chosen)
+    with stored(settings) as db:
+        if kind is Kind.BARS:
+            bars.export_bars(db, interval or settings.run.candle, output, span=span, **chosen)
+        else:
+            view.export(db, kind.value, output, span=span, **chosen)
 
 
 def chart(
@@ -57,7 +58,7 @@ def chart(
     interval: Annotated[str, typer.Option(metavar="LENGTH", help="Of a candle: 10s, 1m, 4h, 1d.")] = "1m",
     limit: Annotated[str, typer.Option("--limit", "-n", metavar="N", help="Candles at the most.")] = "60",
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="*.png or *.html.")] = None,
-    database: Database = None,
+    database: Stored = None,
     config: Config = None,
 ) -> None:
     """Draw the candles of a symbol, in the terminal or into a file.
@@ -73,9 +74,10 @@ def chart(
 
     length = value("--interval", interval, view.length)
     scale = Scale(interval, length, value("--limit", limit, number(int, least=1, most=10_000)))
-    path = Path(read_settings(config, database=("--database", database)).run.database)
+    settings = read_settings(config, database=("--database", database))
     _end_on_sigterm()
-    view.chart(path, symbol.upper(), scale, exchanges=exchange or (), output=output)
+    with stored(settings) as db:
+        view.chart(db, symbol.upper(), scale, exchanges=exchange or (), output=output)
 
 
 def _end_on_sigterm() -> None:

@@ -19,9 +19,11 @@ from trioagg.cli.options import (
     Kind,
     Listing,
     Sinks,
+    Stored,
     Symbols,
     given,
     read_settings,
+    stored,
     upper,
     value,
 )
@@ -33,7 +35,7 @@ def show(
     exchange: Exchanges = None,
     symbol: Symbols = None,
     limit: Annotated[str | None, typer.Option("--limit", "-n", metavar="N", help="Rows at the most.")] = None,
-    database: Database = None,
+    database: Stored = None,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with new rows as they come.")] = False,
     stale: Annotated[
@@ -56,45 +58,47 @@ def show(
     rows = value("--limit", limit, number(int, least=1, most=1_000_000_000))
     value("--interval", interval, chart.length)
     settings = read_settings(config, database=("--database", database))
-    path = Path(settings.run.database)
+    patience = best.STALE if stale is None else value("--stale", stale, number(float, least=0))
+    if kind is Kind.BEST and follow:
+        raise SettingsError("--follow: the kind 'best' is a look at now; follow 'ticker' or 'quotes'")
     chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
-    if kind is Kind.BEST:
-        if follow:
-            raise SettingsError("--follow: the kind 'best' is a look at now; follow 'ticker' or 'quotes'")
-        patience = best.STALE if stale is None else value("--stale", stale, number(float, least=0))
-        best.show_best(path, form.value, limit=rows, stale=patience, **chosen)
-    elif kind is Kind.BARS:
-        look = bars.show_bars_on if follow else bars.show_bars
-        look(path, interval or settings.run.candle, form.value, limit=rows, **chosen)
-    elif follow:
-        view.show_on(path, kind.value, form.value, limit=rows or view.LIMIT, **chosen)
-    else:
-        view.show(path, kind.value, form.value, limit=rows, **chosen)
+    with stored(settings) as db:
+        if kind is Kind.BEST:
+            best.show_best(db, form.value, limit=rows, stale=patience, **chosen)
+        elif kind is Kind.BARS:
+            look = bars.show_bars_on if follow else bars.show_bars
+            look(db, interval or settings.run.candle, form.value, limit=rows, **chosen)
+        elif follow:
+            view.show_on(db, kind.value, form.value, limit=rows or view.LIMIT, **chosen)
+        else:
+            view.show(db, kind.value, form.value, limit=rows, **chosen)
 
 
 def gaps(
-    database: Database = None,
+    database: Stored = None,
     form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE,
     config: Config = None,
 ) -> None:
     """Show what is missing and why; exit 1 if anything is."""
     from trioagg.views import show as view
 
-    settings = read_settings(config, database=("--database", database))
-    if view.show_gaps(Path(settings.run.database), form.value):
+    with stored(read_settings(config, database=("--database", database))) as db:
+        missing = view.show_gaps(db, form.value)
+    if missing:
         raise typer.Exit(FAILED)
 
 
 def verify(
-    database: Database = None,
+    database: Stored = None,
     form: Annotated[Listing, typer.Option("--format", help="How to print.")] = Listing.TABLE,
     config: Config = None,
 ) -> None:
     """Compare the ledger with the stored rows; exit 1 if they differ."""
     from trioagg.views.verify import show_differences
 
-    settings = read_settings(config, database=("--database", database))
-    if show_differences(Path(settings.run.database), form.value):
+    with stored(read_settings(config, database=("--database", database))) as db:
+        different = show_differences(db, form.value)
+    if different:
         raise typer.Exit(FAILED)
 
 

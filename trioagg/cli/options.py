@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from trioagg.errors import SettingsError
 
 if TYPE_CHECKING:
     from trioagg.settings import Settings, Values
+    from trioagg.store import Readable
 
 DONE, FAILED, MISUSED = 0, 1, 2
 """Exit codes."""
@@ -62,7 +64,13 @@ def many(name: str, short: str, says: str) -> Any:
 Exchanges = Annotated[list[str] | None, many("exchange", "e", "An exchange")]
 Symbols = Annotated[list[str] | None, many("symbol", "s", "A symbol, such as BTC/USDT")]
 Channels = Annotated[list[str] | None, many("channel", "c", "A channel, such as trades")]
-Database = Annotated[Path | None, typer.Option("--database", "-d", metavar="FILE", help="The SQLite file.")]
+Database = Annotated[str | None, typer.Option("--database", "-d", metavar="FILE", help="The SQLite file.")]
+Stored = Annotated[
+    str | None,
+    typer.Option(
+        "--database", "-d", metavar="FILE|URL", help="The SQLite file, or postgresql://, mysql://, sqlite:///."
+    ),
+]
 Sinks = Annotated[list[str] | None, typer.Option("--sink", metavar="URL", help="A further store; repeat for more.")]
 Interval = Annotated[
     str | None, typer.Option(metavar="LENGTH", help="bars: how long one is, as 10s, 1m, 4h, 1d. [the setting candle]")
@@ -92,6 +100,13 @@ def given(**flags: tuple[str, Any]) -> Values:
         if value is not None and value != []
     }
     return {"run": texts}
+
+
+def stored(settings: Settings) -> AbstractContextManager[Readable]:
+    """The store that the settings name, for reading."""
+    from trioagg import sinks
+
+    return sinks.stored(settings.run.database)
 
 
 def value(flag: str, text: str | None, parse: Callable[[str], Any]) -> Any:

@@ -90,6 +90,9 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         SettingsError: a sink cannot be, or two differ in nothing but who logs in.
         StoreError: one of them cannot be opened.
     """
+    if sinks.is_url(settings.run.database):
+        place = redacted(settings.run.database)
+        raise SettingsError(f"--database: bad value {place!r}: must be a file; a server is a further store: --sink")
     stores = settings.stores
     check_places(stores)
     url = sqlite.url_of(Path(settings.run.database))

@@ -5,22 +5,28 @@ context manager ``connect(url)`` that yields a ``Sink``. Adding a sink adds its 
 what is wrong in the URL; a server that is not there is told by ``write``, so that a run begins without it. A sink that
 needs a library imports it at its top, and an extra brings it, named as the sink unless it says so itself. Files that
 begin with ``_`` are shared. A URL may hold a password: whoever shows one shows ``redacted(url)``.
+
+One that keeps tables has a function ``readable(url)`` besides, which opens what was stored there for reading only. That
+is here and not in the store, which is below and knows neither servers nor drivers; what is asked is the store's.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Protocol
 
+from trioagg.errors import SettingsError, named
 from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
+from trioagg.settings import redacted
 from trioagg.sinks import _plugin
-from trioagg.store import Counts
+from trioagg.store import Counts, Readable
+from trioagg.store import connect as opened
 
-__all__ = ["Database", "Sink", "connect", "names", "solitary"]
+__all__ = ["Database", "Sink", "connect", "is_url", "names", "solitary", "stored"]
 
 
 class Sink(Protocol):
@@ -63,6 +69,11 @@ def names() -> list[str]:
     return _plugin.names(sys.modules[__name__])
 
 
+def is_url(address: str) -> bool:
+    """Whether a store's address is a URL, and not the path of a file."""
+    return "://" in address or address.partition(":")[0] in names()
+
+
 def connect(url: str) -> AbstractAsyncContextManager[Sink]:
     """A sink by its URL.
 
@@ -70,8 +81,8 @@ def connect(url: str) -> AbstractAsyncContextManager[Sink]:
         SettingsError: no sink has the URL's scheme, its library is not installed, or something else in it is wrong;
             whoever knows where the URL stands tells it (``errors.named``).
     """
-    opened: AbstractAsyncContextManager[Sink] = _plugin.plugin(sys.modules[__name__], url).connect(url)
-    return opened
+    sink: AbstractAsyncContextManager[Sink] = _plugin.plugin(sys.modules[__name__], url).connect(url)
+    return sink
 
 
 def solitary(url: str) -> bool:
@@ -81,3 +92,28 @@ def solitary(url: str) -> bool:
         SettingsError: no sink has the URL's scheme, or its library is not installed.
     """
     return getattr(_plugin.plugin(sys.modules[__name__], url), "SOLITARY", False)
+
+
+@contextmanager
+def stored(address: str) -> Iterator[Readable]:
+    """A store to be read, by the path of its file or by its URL.
+
+    Raises:
+        SettingsError: nothing of the URL's scheme can be read, its library is not installed, or the URL is wrong.
+        StoreError: there is no such store, or it cannot be used; the reason in one line.
+    """
+    db = _readable(address) if is_url(address) else opened(address)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def _readable(url: str) -> Readable:
+    with named("--database"):
+        module = _plugin.plugin(sys.modules[__name__], url)
+        if not hasattr(module, "readable"):
+            good = "name a file, or a database such as postgresql://host/database"
+            raise SettingsError(f"bad value {redacted(url)!r}: what went there is not read from here; {good}")
+        db: Readable = module.readable(url)
+    return db

@@ -13,10 +13,12 @@ from decimal import Decimal
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from trioagg.model import Trade
 from trioagg.store.kinds import COLUMNS, KINDS, LANES, Kind
+from trioagg.store.order import Lane
+from trioagg.store.readable import Lanes
 
 VERSION = 2
 """Of these tables, as a store says that holds them; a column that a later one adds is optional."""
@@ -113,12 +115,7 @@ def _of_kind(kind: Kind) -> Table:
     columns = {name: Column(OURS[name]) if name in OURS else _hinted(hints[name]) for name in kind.stored}
     if kind.record is not Trade:
         return Table(kind.table, columns, kind.key)
-    return Table(
-        kind.table,
-        {**columns, "number": Column("integer", optional=True)},
-        kind.key,
-        indexes=[("instrument", "number", "timestamp", "received")],
-    )
+    return Table(kind.table, {**columns, "number": Column("integer", optional=True)}, kind.key)
 
 
 def _hinted(hint: Any) -> Column:
@@ -148,6 +145,10 @@ class Dialect:
         moment: nanoseconds as its own time.
         behind: ends the making of a table.
         views: each decimal of a table, by its name, as columns of a view.
+        indexing: makes the indexes of trades, by number and, of those without one, by time.
+        outdated: takes away the one that was there before.
+        time: what the latter goes by.
+        reading: lets a session read only, and each transaction of it see the store as of one moment.
         largest: bytes of a garbled frame that one statement may hold; of a larger one, its beginning is kept.
     """
 
@@ -158,6 +159,10 @@ class Dialect:
     moment: str
     behind: str
     views: Callable[[str, str], Mapping[str, str]]
+    indexing: Sequence[str]
+    outdated: str
+    time: str
+    reading: Sequence[str]
     largest: int | None = None
 
     def script(self) -> Iterator[str]:
@@ -167,11 +172,12 @@ class Dialect:
             for columns in table.indexes:
                 name = f"{table.name}_by_{'_'.join(columns)}"
                 yield f"CREATE INDEX {name} ON {table.name} ({listed(columns)})"
+        yield from self.indexing
         yield from self._shown(VIEWS)
         yield f"INSERT INTO trioagg VALUES ({VERSION}, 0)"
 
     def upgrade(self, columns: Collection[tuple[str, str]]) -> Iterator[str]:
-        """Adds the columns that an older store's tables lack, and makes the views over these tables anew.
+        """Adds the columns and indexes that an older store lacks, and makes the views over these tables anew.
 
         Args:
             columns: those that are there, as (table, column).
@@ -184,10 +190,30 @@ class Dialect:
         for table, name in lacking:
             yield f'ALTER TABLE {table.name} ADD COLUMN "{name}" {self.types[table.columns[name].type]}'
         yield from self._shown(views)
+        yield self.outdated
+        yield from self.indexing
         yield f"UPDATE trioagg SET version = {VERSION}"
 
     def _shown(self, views: Mapping[str, str]) -> Iterator[str]:
         yield from (f"CREATE VIEW {name} AS {self._query(kind)}" for name, kind in views.items())
+
+    @property
+    def lanes(self) -> Lanes:
+        """Where rows lie here: as in the file, but for the ids of trades, and told as exactly."""
+        found = {kind: [evolve(lane, cells=self._cells(lane)) for lane in lanes] for kind, lanes in LANES.items()}
+        by_id, by_time = found["trades"]
+        by_number = evolve(by_id, order=("number",), where="number IS NOT NULL", aside="")
+        return {**found, "trades": [by_number, evolve(by_time, order=(self.time, "trade_id"), where="number IS NULL")]}
+
+    def _cells(self, lane: Lane) -> Mapping[str, str]:
+        """The columns that are told in other words than their names."""
+        cells = {name: f'CAST("{name}" AS {self.text})' for name in ("first_missing", "last_missing")}
+        for name, column in TABLES[lane.table].columns.items():
+            if column.type == "decimal":
+                cells[name] = f'CAST("{name}" AS {self.text})'
+            elif column.type == "truth":
+                cells[name] = f'CASE WHEN "{name}" THEN 1 ELSE 0 END'
+        return cells
 
     def _made(self, table: Table) -> str:
         lines = [f"id {self.id}"] if table.numbered else []

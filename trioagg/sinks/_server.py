@@ -14,7 +14,7 @@ import structlog
 import trio
 from attrs import define, field
 
-from trioagg.errors import SinkError, StoreError, TrioaggError
+from trioagg.errors import SinkError, StoreError
 from trioagg.integrity.ledger import Draft, Known
 from trioagg.model import Event, Instrument
 from trioagg.sinks._schema import (
@@ -53,11 +53,8 @@ WHERE instrument = %s AND number IS NOT NULL ORDER BY number DESC LIMIT 1
 """
 NEWEST_NAMED = """
 SELECT coalesce(timestamp, received), trade_id FROM trade
-WHERE instrument = %s AND number IS NULL AND timestamp IS {} NULL
-ORDER BY number DESC, timestamp DESC, received DESC LIMIT 1
+WHERE instrument = %s AND number IS NULL ORDER BY {time} DESC, trade_id DESC LIMIT 1
 """
-NEWEST = (NEWEST_NUMBERED, NEWEST_NAMED.format("NOT"), NEWEST_NAMED.format(""))
-"""Each goes along an index, which one query for all would not."""
 OPEN_GAPS = """
 SELECT channel, origin, coalesce(first_missing, since), coalesce(last_missing, until),
     cause, status, detected, closed, filled_by, "before", "after"
@@ -88,6 +85,10 @@ class Link(Protocol):
 
     def ask(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of an answer."""
+        ...
+
+    def each(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of an answer as they come, within a transaction; nothing else is asked meanwhile."""
         ...
 
     def tell(self, statement: str, rows: Sequence[Sequence[object]] = ((),)) -> None:
@@ -135,7 +136,7 @@ class Server:
     passing: Callable[[Exception], bool]
     password: str | None = field(default=None, repr=False)
 
-    def explained(self, error: Exception) -> TrioaggError:
+    def explained(self, error: Exception) -> SinkError | StoreError:
         """An error of the driver's as ours, in one line."""
         told = " ".join(str(part) for part in error.args) or type(error).__name__
         told = told.replace(self.password, "...") if self.password else told
@@ -203,7 +204,8 @@ class Store:
             return Known(None, None, [])
         ((lowest, highest),) = self._link.ask(EDGES, found[0])
         gaps = gaps_of(exchange, symbol, self._link.ask(OPEN_GAPS, found[0]))
-        newest = [row for query in NEWEST for row in self._link.ask(query, found[0])]
+        named = NEWEST_NAMED.format(time=self._link.dialect.time)
+        newest = [row for query in (NEWEST_NUMBERED, named) for row in self._link.ask(query, found[0])]
         told = max(newest, key=itemgetter(0), default=None)
         return Known(lowest, highest, gaps, told, killed=self._killed(exchange))
 
@@ -281,8 +283,7 @@ class Store:
         Raises:
             StoreError: tables of another program are in their place, or those of a newer trioagg.
         """
-        schema = link.dialect.schema
-        there = {name for (name,) in link.ask(OWN_TABLES.format(schema=schema))}
+        there = tables(link)
         if "trioagg" not in there and (taken := there & (TABLES.keys() | VIEWS.keys())):
             names = ", ".join(sorted(taken))
             raise StoreError(f"{self.server.shown} holds tables of another program: {names}; name another database")
@@ -319,6 +320,11 @@ def upgrade(link: Link) -> Sequence[str]:
     ((version,),) = link.ask("SELECT version FROM trioagg")
     columns = link.ask(OWN_COLUMNS.format(schema=link.dialect.schema))
     return list(link.dialect.upgrade({(table, name) for table, name in columns})) if version < VERSION else ()
+
+
+def tables(link: Link) -> set[str]:
+    """What the store's place holds."""
+    return {name for (name,) in link.ask(OWN_TABLES.format(schema=link.dialect.schema))}
 
 
 def _numbered(row: Cells) -> Cells:

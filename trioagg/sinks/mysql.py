@@ -14,17 +14,23 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
+import pymysql.cursors
 from attrs import define, field
 
 from trioagg.errors import SettingsError, StoreError
 from trioagg.settings import nearest, redacted
 from trioagg.sinks._address import ESCAPED
+from trioagg.sinks._reading import opened as opened_for_reading
 from trioagg.sinks._schema import TABLES, VIEWS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving, upgrade
+from trioagg.store import Readable
 from trioagg.store.cells import Cells
+from trioagg.store.order import MOMENT
 
 SILENT = 60
 """Seconds that an answer may take."""
+SORTING = 3600
+"""The same for whoever reads: an answer may be sorted first, and may be taken as slowly."""
 MODE = "ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 LATEST = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 """What another writer committed is seen once it let the lock go, not only from the next transaction on."""
@@ -68,6 +74,16 @@ DIALECT = Dialect(
     moment="TIMESTAMPADD(MICROSECOND, {} DIV 1000, TIMESTAMP '1970-01-01 00:00:00')",
     behind=" ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     views=_views,
+    indexing=(
+        f"ALTER TABLE trade ADD COLUMN moment BIGINT AS ({MOMENT}) VIRTUAL",
+        "CREATE INDEX trade_by_number ON trade (instrument, number, moment)",
+    ),
+    outdated="DROP INDEX trade_by_instrument_number_timestamp_received ON trade",
+    time="moment",
+    reading=(
+        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        f"SET SESSION net_write_timeout = {SORTING}",
+    ),
     largest=LARGEST,
 )
 
@@ -89,6 +105,11 @@ class MysqlLink:
         with self._connection.cursor() as cursor:
             cursor.execute(query, values)
             return list(cursor.fetchall())
+
+    def each(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._connection.cursor(pymysql.cursors.SSCursor) as cursor:
+            cursor.execute(query, values)
+            yield from cursor.fetchall_unbuffered()
 
     def tell(self, statement: str, rows: Sequence[Sequence[object]] = ((),)) -> None:
         with self._connection.cursor() as cursor:
@@ -139,9 +160,9 @@ def _passing(error: Exception) -> bool:
     return isinstance(error, pymysql.err.InterfaceError) or (bool(error.args) and error.args[0] in PASSING)
 
 
-def _server(url: str) -> Server:
+def _server(url: str, silent: int) -> Server:
     """Raises SettingsError: the URL is none of ours."""
-    options, shown = _options(url), redacted(url)
+    options, shown = {**_options(url), "read_timeout": silent}, redacted(url)
 
     def opened() -> MysqlLink:
         try:
@@ -178,7 +199,6 @@ def _options(url: str) -> dict[str, Any]:
         "binary_prefix": True,
         "autocommit": True,
         "connect_timeout": CONNECTING,
-        "read_timeout": SILENT,
         "write_timeout": SILENT,
     }
 
@@ -190,6 +210,16 @@ def _sound(url: str) -> bool:
         return False
 
 
+def readable(url: str) -> Readable:
+    """What was stored on a server, for reading only.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+        StoreError: the server cannot be reached, or there is no such store.
+    """
+    return opened_for_reading(_server(url, SORTING))
+
+
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[ServerSink]:
     """Reach the server, and make the tables if need be; one that is away for now is tried again at each write.
@@ -198,5 +228,5 @@ async def connect(url: str) -> AsyncIterator[ServerSink]:
         SettingsError: the URL cannot be read.
         StoreError: the server does not let us in, or there is no such database, or it holds what is not ours.
     """
-    async with serving(_server(url)) as sink:
+    async with serving(_server(url, SILENT)) as sink:
         yield sink

@@ -7,7 +7,7 @@ from there into the table, unless they are there. Decimals are ``numeric`` with 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,9 +17,13 @@ from attrs import define, field
 from trioagg.errors import SettingsError
 from trioagg.settings import nearest, redacted
 from trioagg.sinks._address import ESCAPED, query
+from trioagg.sinks._reading import opened as opened_for_reading
 from trioagg.sinks._schema import EVENTS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving, upgrade
+from trioagg.store import Readable
 from trioagg.store.cells import Cells
+from trioagg.store.order import MOMENT
+from trioagg.store.seek import AT_ONCE
 
 try:
     import psycopg
@@ -44,7 +48,7 @@ def _views(name: str, place: str) -> Mapping[str, str]:
 
 DIALECT = Dialect(
     types={
-        "name": "TEXT",
+        "name": 'TEXT COLLATE "C"',
         "text": "TEXT",
         "decimal": "NUMERIC",
         "integer": "BIGINT",
@@ -58,6 +62,13 @@ DIALECT = Dialect(
     moment="to_timestamp(({} / 1000) / 1e6::double precision)",
     behind="",
     views=_views,
+    indexing=(
+        "CREATE INDEX trade_by_number ON trade (instrument, number) WHERE number IS NOT NULL",
+        f"CREATE INDEX trade_by_time ON trade (instrument, ({MOMENT}), trade_id) WHERE number IS NULL",
+    ),
+    outdated="DROP INDEX IF EXISTS trade_by_instrument_number_timestamp_received",
+    time=MOMENT,
+    reading=("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",),
 )
 
 
@@ -74,6 +85,11 @@ class PostgresLink:
 
     def ask(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(_sql(query), values).fetchall()
+
+    def each(self, query: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._connection.cursor(name="trioagg") as cursor:
+            cursor.itersize = AT_ONCE
+            yield from cursor.execute(_sql(query), values)
 
     def tell(self, statement: str, rows: Sequence[Sequence[object]] = ((),)) -> None:
         self._changed(statement, rows)
@@ -188,6 +204,16 @@ def _server(url: str) -> Server:
 
     password = told.get("password")
     return Server(shown, opened, (psycopg.Error,), _passing, None if password is None else str(password))
+
+
+def readable(url: str) -> Readable:
+    """What was stored on a server, for reading only.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+        StoreError: the server cannot be reached, or there is no such store.
+    """
+    return opened_for_reading(_server(url))
 
 
 @asynccontextmanager

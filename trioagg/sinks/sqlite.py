@@ -14,7 +14,8 @@ from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
 from trioagg.settings import redacted
-from trioagg.store import Counts, Writer
+from trioagg.store import Counts, Readable, Writer
+from trioagg.store import connect as opened
 
 PREFIX = "sqlite:///"
 
@@ -22,6 +23,28 @@ PREFIX = "sqlite:///"
 def url_of(path: Path) -> str:
     """The URL of a database file."""
     return f"{PREFIX}{path}"
+
+
+def path_of(url: str) -> Path:
+    """The file of a URL.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    path = url.removeprefix(PREFIX)
+    if not url.startswith(PREFIX) or not path:
+        raise SettingsError(f"bad value {redacted(url)!r}: must look like {PREFIX}path/to/file.db")
+    return Path(path)
+
+
+def readable(url: str) -> Readable:
+    """The file for reading only.
+
+    Raises:
+        SettingsError: the URL names no path.
+        StoreError: there is no such file, or it cannot be used.
+    """
+    return opened(path_of(url))
 
 
 @define(eq=False)
@@ -52,11 +75,8 @@ async def connect(url: str) -> AsyncIterator[SqliteSink]:
         SettingsError: the URL names no path.
         StoreError: the file cannot be used.
     """
-    path = url.removeprefix(PREFIX)
-    if not url.startswith(PREFIX) or not path:
-        raise SettingsError(f"bad value {redacted(url)!r}: must look like {PREFIX}path/to/file.db")
-    limiter = trio.CapacityLimiter(1)
-    writer = await trio.to_thread.run_sync(Writer.open, Path(path), limiter=limiter)
+    path, limiter = path_of(url), trio.CapacityLimiter(1)
+    writer = await trio.to_thread.run_sync(Writer.open, path, limiter=limiter)
     try:
         yield SqliteSink(writer, limiter)
     finally:

@@ -2,8 +2,8 @@
 
 ``Writer.open(path)`` makes or opens the file; ``Writer.write(batch)`` makes a batch durable, all or none, and the same
 batch again adds nothing. ``database(path)`` opens the file for reading only, beside any number of writers; ``rows``,
-``latest``, ``summary``, ``follow``, ``gaps``, ``examine``, ``scan``, ``series``, ``Candles`` ask it. All of it
-blocks: call it in a worker thread.
+``latest``, ``summary``, ``follow``, ``gaps``, ``examine``, ``scan``, ``series``, ``Candles`` ask it, or any other
+``Readable``. All of it blocks: call it in a worker thread.
 
 The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
 (``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
@@ -18,7 +18,8 @@ from trioagg.store.batches import Counts
 from trioagg.store.candles import BARS, Candles, TradeBar
 from trioagg.store.kinds import COLUMNS, RECORDS
 from trioagg.store.opening import Database
-from trioagg.store.ranges import ALWAYS, Span, scan
+from trioagg.store.order import ALWAYS, Row, Span
+from trioagg.store.ranges import scan
 from trioagg.store.read import (
     Look,
     connect,
@@ -31,9 +32,9 @@ from trioagg.store.read import (
     rows,
     summary,
 )
+from trioagg.store.readable import Readable
 from trioagg.store.recall import recalled
 from trioagg.store.renewal import renewals
-from trioagg.store.seek import Row
 from trioagg.store.texts import Arrivals, Texts, Told, encodable, instrument
 from trioagg.store.write import Writer
 
@@ -50,6 +51,7 @@ __all__ = [
     "Database",
     "Holdings",
     "Look",
+    "Readable",
     "Row",
     "Scale",
     "Series",

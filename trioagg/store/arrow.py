@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from trioagg.store.candles import BARS, TradeBar
 from trioagg.store.kinds import COLUMNS, RECORDS
-from trioagg.store.seek import Row
+from trioagg.store.order import Row
 
 EXACT = pa.decimal128(38, 18)
 TYPES = {str: pa.string(), Decimal: EXACT, int: pa.int64(), bool: pa.int64(), float: pa.float64(), bytes: pa.binary()}

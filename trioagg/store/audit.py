@@ -5,24 +5,18 @@ Rows are read in the order of their key and kept as runs of consecutive ids, so 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 
 from attrs import frozen
 
-from trioagg.store.opening import Database, snapshot
-from trioagg.store.trouble import damaged, reading
+from trioagg.store.order import Part
+from trioagg.store.readable import Readable
+from trioagg.store.seek import markets
 
 Run = tuple[int, int]
 """Consecutive ids: the first and the last of them."""
 
-MARKETS = "SELECT id, exchange, symbol FROM instrument ORDER BY exchange, symbol"
-IDS = "SELECT trade_id FROM trade WHERE instrument = ? AND trade_id < '' ORDER BY trade_id"
-PARTS = """
-SELECT status, first_missing, last_missing FROM gap
-WHERE instrument = ? AND channel = 'trades' AND typeof(first_missing) = 'integer' AND first_missing <= last_missing
-    AND last_missing < ''
-"""
+RUNS = "SELECT status, first_missing, last_missing FROM gap WHERE instrument = ? AND channel = 'trades'"
 
 
 @frozen
@@ -44,55 +38,49 @@ class Holdings:
 
 @frozen
 class Audit:
-    """What a file holds.
+    """What a store holds.
 
     Attributes:
-        damage: what SQLite finds wrong with the file itself; if anything, its rows prove nothing.
-        markets: those that have numbered trades, or a ledger of them; none from a damaged file.
+        damage: what is wrong with the store itself; if anything, its rows prove nothing.
+        markets: those that have numbered trades, or a ledger of them; none from a damaged store.
     """
 
     damage: Sequence[str]
     markets: Sequence[Holdings]
 
 
-def examine(db: Database, exchanges: Collection[str]) -> Audit:
+def examine(db: Readable, exchanges: Collection[str]) -> Audit:
     """Read every row of the exchanges that count their trades up by one, and their ledger, as of one moment.
 
     Args:
-        db: from ``connect`` or ``database``; a writer beside it is neither held up nor seen.
+        db: an open store; a writer beside it is neither held up nor seen.
         exchanges: those that count.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    with reading(db.path), snapshot(db):
-        if damage := _damage(db):
+    with db.snapshot():
+        if damage := db.damage():
             return Audit(damage, ())
-        known = [_holdings(db, market) for market in db.execute(MARKETS).fetchall() if market[1] in exchanges]
+        known = [_holdings(db, market) for market in markets(db, (), ()) if market.exchange in exchanges]
     return Audit((), [market for market in known if market.stored or market.named or market.filled])
 
 
-def _damage(db: Database) -> list[str]:
-    """What SQLite's own check finds, a line each."""
-    lines: list[str] = []
-    try:
-        for (told,) in db.execute("PRAGMA quick_check"):
-            lines += told.splitlines()
-    except sqlite3.DatabaseError as error:  # the worst of it stops the check itself
-        if not damaged(error):
-            raise
-        lines.append(str(error))
-    return [line for line in lines if line != "ok" and not line.startswith("***")]
+def numbered_parts(db: Readable, market: Part) -> list[tuple[str, int, int]]:
+    """The ids of a market that are or were missing: what has become of them, the first, the last."""
+    told = db.ask(RUNS, *market.key)
+    numbered = [part for part in told if isinstance(part[1], int) and isinstance(part[2], int)]
+    return [(fate, first, last) for fate, first, last in numbered if first <= last]
 
 
-def _holdings(db: Database, market: tuple[int, str, str]) -> Holdings:
-    key, exchange, symbol = market
-    stored = _runs(number for (number,) in db.execute(IDS, (key,)))
+def _holdings(db: Readable, market: Part) -> Holdings:
+    by_id, _ = db.lanes["trades"]
+    stored = _runs(number for (number,) in db.each(by_id.keys, *market.key))
     named: list[Run] = []
     filled: list[Run] = []
-    for status, first, last in db.execute(PARTS, (key,)):
+    for status, first, last in numbered_parts(db, market):
         (filled if status == "filled" else named).append((first, last))
-    return Holdings(exchange, symbol, stored, named, filled)
+    return Holdings(market.exchange, market.symbol, stored, named, filled)
 
 
 def _runs(ids: Iterable[int]) -> list[Run]:

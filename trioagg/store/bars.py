@@ -9,10 +9,9 @@ from attrs import define, evolve, field, frozen
 
 from trioagg.errors import SettingsError
 from trioagg.model import Nanos
-from trioagg.store.kinds import LANES
-from trioagg.store.opening import Database
-from trioagg.store.order import Lane
-from trioagg.store.seek import Found, Part, Row, demand, markets, newest, parts
+from trioagg.store.order import Found, Lane, Part, Row
+from trioagg.store.readable import Readable
+from trioagg.store.seek import demand, markets, newest, parts
 from trioagg.store.times import backwards
 
 EXACT = Context(prec=200)
@@ -84,7 +83,7 @@ class Scale:
     limit: int
 
 
-def series(db: Database, symbol: str, scale: Scale, exchanges: Sequence[str] = ()) -> list[Series]:
+def series(db: Readable, symbol: str, scale: Scale, exchanges: Sequence[str] = ()) -> list[Series]:
     """The newest bars of a symbol on each exchange that has prices of it, by exchange.
 
     They are the stored candles of that interval, else made from the trades, else from the last prices of tickers.
@@ -101,14 +100,14 @@ def series(db: Database, symbol: str, scale: Scale, exchanges: Sequence[str] = (
     return found
 
 
-def _missing(db: Database, symbol: str, scale: Scale, silent: Sequence[str]) -> str:
+def _missing(db: Readable, symbol: str, scale: Scale, silent: Sequence[str]) -> str:
     there = sorted({str(part.key[-1]) for _, part in parts(db, "candles", silent, [symbol])})
     where = f" of {', '.join(silent)}" if silent else ""
-    what = f"neither {scale.interval} candles, trades nor tickers of {symbol!r}{where} in database {db.path}"
+    what = f"neither {scale.interval} candles, trades nor tickers of {symbol!r}{where} in {db.shown}"
     return f"{what}; there are candles of {', '.join(there)}" if there else what
 
 
-def _series(db: Database, market: Part, scale: Scale) -> Series:
+def _series(db: Readable, market: Part, scale: Scale) -> Series:
     source, bars = "candles", _candles(db, market, scale)
     if not bars:
         source, bars = "trades", _made(db, "trades", market, Making(scale, _trade))
@@ -118,7 +117,7 @@ def _series(db: Database, market: Part, scale: Scale) -> Series:
     return whole.tail(scale.limit) if bars else whole
 
 
-def _candles(db: Database, market: Part, scale: Scale) -> list[Bar]:
+def _candles(db: Readable, market: Part, scale: Scale) -> list[Bar]:
     places = parts(db, "candles", [market.exchange], [market.symbol])
     chosen = [place for place in places if place[1].key[-1] == scale.interval]
     return [_bar(one.row) for lane, part in chosen for one in newest(db, lane, part, scale.limit)]
@@ -186,13 +185,13 @@ class Making:
             bar.last, bar.close = at, price
 
 
-def _made(db: Database, kind: str, market: Part, making: Making) -> list[Bar]:
-    for lane in LANES[kind]:
+def _made(db: Readable, kind: str, market: Part, making: Making) -> list[Bar]:
+    for lane in db.lanes[kind]:
         _walk(db, lane, market, making)
     return [making.bars[opened] for opened in sorted(making.bars)]
 
 
-def _walk(db: Database, lane: Lane, market: Part, making: Making) -> None:
+def _walk(db: Readable, lane: Lane, market: Part, making: Making) -> None:
     """Take rows in from the newest back, until they are too old."""
     for found, latest in backwards(db, lane, market, making.scale.length):
         making.add(found)

@@ -15,15 +15,13 @@ from trioagg.integrity.agreement import union
 from trioagg.integrity.candles import Evidence, Status, Trail, connected
 from trioagg.integrity.continuity import Run
 from trioagg.model import Nanos
-from trioagg.store.audit import PARTS
+from trioagg.store.audit import numbered_parts
 from trioagg.store.lives import lives
-from trioagg.store.opening import Database, snapshot
-from trioagg.store.order import ABOVE
-from trioagg.store.ranges import Span, steps
-from trioagg.store.seek import Part, Row, demand, markets, newest, query
+from trioagg.store.order import ABOVE, Part, Row, Span
+from trioagg.store.readable import Readable
+from trioagg.store.seek import demand, markets, newest, steps
 from trioagg.store.sums import Sum, Sums
-from trioagg.store.times import BY_ID, BY_TIME, counted, uncounted
-from trioagg.store.trouble import reading
+from trioagg.store.times import counted, uncounted
 
 
 @frozen
@@ -63,7 +61,7 @@ Place = tuple[Part, Span]
 
 @frozen
 class Candles:
-    """Candles of one length, read from the trades of a file.
+    """Candles of one length, read from the trades of a store.
 
     Attributes:
         interval: as the user names it.
@@ -71,7 +69,7 @@ class Candles:
         counting: the exchanges that count the trades of each market up by one.
     """
 
-    db: Database
+    db: Readable
     interval: str
     length: Nanos
     counting: Collection[str]
@@ -117,7 +115,7 @@ class Candles:
 
     def ending(self, market: Part, limit: int) -> Iterator[Span]:
         """Where the newest candles lie, if there are any; under ids that mean nothing it begins too early."""
-        if ends := [one.moment for lane in (BY_ID, BY_TIME) for one in newest(self.db, lane, market, 1)]:
+        if ends := [one.moment for lane in self.db.lanes["trades"] for one in newest(self.db, lane, market, 1)]:
             yield Span(self.opened(max(ends)) - (limit - 1) * self.length, ABOVE)
 
     def tail(self, rows: Sequence[Row], limit: int) -> Sequence[Row]:
@@ -130,14 +128,13 @@ class Candles:
         return at - at % self.length
 
     def _rows(self, market: Part, span: Span, listened: Mapping[str, Sequence[Run]]) -> list[Row]:
-        with reading(self.db.path), snapshot(self.db):
+        with self.db.snapshot():
             sums, trail = self._added(market, span)
         evidence = Evidence.of(trail, listened[market.exchange])
         return [self._row(market, opened, sums.found[opened], evidence) for opened in sorted(sums.found)]
 
     def _added(self, market: Part, span: Span) -> tuple[Sums, Trail]:
-        parts = query(self.db, PARTS, *market.key)
-        filled = union((first, last) for status, first, last in parts if status == "filled")
+        filled = union((first, last) for fate, first, last in numbered_parts(self.db, market) if fate == "filled")
         sums, trail = Sums(self.length, span, filled), Trail()
         if market.exchange in self.counting:
             for one in counted(self.db, market, span, self.length):
@@ -146,7 +143,8 @@ class Candles:
         else:
             for one in uncounted(self.db, market, span, self.length):
                 sums.add(one)
-        for one in steps(self.db, BY_TIME, market, span):
+        _, by_time = self.db.lanes["trades"]
+        for one in steps(self.db, by_time, market, span):
             sums.add(one)
         return sums, trail
 

@@ -251,10 +251,10 @@ def candle_rows(candles: Sequence[Candle], ids: Ids) -> list[Cells]:
 def quarantine_row(frame: Quarantined) -> Cells:
     """A frame for the table ``quarantined``; its digest tells it from others of its instant."""
     digest = hashlib.blake2b(frame.payload, digest_size=16).digest()
-    return frame.exchange, frame.received, digest, frame.reason, _readable(frame.payload)
+    return frame.exchange, frame.received, digest, frame.reason, legible(frame.payload)
 
 
-def _readable(payload: bytes) -> str | bytes:
+def legible(payload: bytes) -> str | bytes:
     """Text where it is text; a NUL would end it early in many a program."""
     try:
         return payload if b"\0" in payload else payload.decode()

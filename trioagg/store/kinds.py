@@ -127,7 +127,7 @@ def _arriving(name: str, record: type[Any], table: str, cells: Callable[[Any], C
 def _trades() -> Kind:
     """Keyed by ids; in an index numbers come before texts, so the first lane is the numbered ones."""
     names = _names(Trade)
-    by_id = Lane(names, "trade", ("instrument",), ("trade_id",), MOMENT, "trade_id < ''")
+    by_id = Lane(names, "trade", ("instrument",), ("trade_id",), MOMENT, "trade_id < ''", "+(trade_id < '')")
     by_time = Lane(names, "trade", ("instrument",), (MOMENT, "trade_id"), MOMENT, "typeof(trade_id) = 'text'")
     stored = ("instrument", *names[2:])
     return Kind("trades", Trade, "trade", stored, trade_rows, (by_id, by_time), key=("instrument", "trade_id"))

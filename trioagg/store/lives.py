@@ -8,11 +8,10 @@ from typing import Any
 
 from trioagg.integrity.candles import Life
 from trioagg.model import Nanos
-from trioagg.store.kinds import LANES
-from trioagg.store.opening import Database
-from trioagg.store.order import ABOVE, BELOW
-from trioagg.store.seek import Part, markets, preceding, query
-from trioagg.store.times import BY_ID, BY_TIME, place
+from trioagg.store.order import ABOVE, Part
+from trioagg.store.readable import Readable
+from trioagg.store.seek import markets, preceding
+from trioagg.store.times import place
 
 SESSIONS = "SELECT connection, opened, closed, reason FROM session WHERE exchange = ? ORDER BY opened"
 STOPPED = "stopped"
@@ -22,7 +21,7 @@ STREAMED = ("book", "quotes", "deltas", "liquidations")
 """What comes by connections alone, beside trades: REST, which is asked for the rest, answers before one is open."""
 
 
-def lives(db: Database, exchange: str, since: float) -> list[Life]:
+def lives(db: Readable, exchange: str, since: float) -> list[Life]:
     """Every connection to an exchange.
 
     One that the run did not stop itself is taken to end with the last row that came from the exchange before it broke,
@@ -32,11 +31,11 @@ def lives(db: Database, exchange: str, since: float) -> list[Life]:
     Args:
         since: what ended before this time is not looked at closely.
     """
-    told = query(db, SESSIONS, exchange)
+    told = db.ask(SESSIONS, exchange)
     return [_life(db, exchange, one, (since, later[1])) for one, later in pairwise([*told, ("", ABOVE, None, "")])]
 
 
-def _life(db: Database, exchange: str, told: Sequence[Any], within: tuple[float, float]) -> Life:
+def _life(db: Readable, exchange: str, told: Sequence[Any], within: tuple[float, float]) -> Life:
     connection, opened, closed, reason = told
     if reason == STOPPED:
         return Life(connection, opened, closed, lost=False)
@@ -45,14 +44,15 @@ def _life(db: Database, exchange: str, told: Sequence[Any], within: tuple[float,
     return Life(connection, opened, max((opened, *heard)), lost=closed is not None)
 
 
-def _heard(db: Database, exchange: str, until: float) -> Iterator[Nanos]:
+def _heard(db: Readable, exchange: str, until: float) -> Iterator[Nanos]:
     """When rows came that are the last ones before a time, by market and kind."""
     for market in markets(db, [exchange], ()):
         yield from (at for at in _last(db, market, until) if at < until)
 
 
-def _last(db: Database, market: Part, until: float) -> Iterator[Nanos]:
-    lanes = [*(lane for kind in STREAMED for lane in LANES[kind]), BY_TIME]
-    found = [preceding(db, lane, market, (until, BELOW)) for lane in lanes]
-    found.append(preceding(db, BY_ID, market, BY_ID.end if until == ABOVE else (place(db, market, until),)))
+def _last(db: Readable, market: Part, until: float) -> Iterator[Nanos]:
+    by_id, by_time = db.lanes["trades"]
+    lanes = [*(lane for kind in STREAMED for lane in db.lanes[kind]), by_time]
+    found = [preceding(db, lane, market, lane.start(until)) for lane in lanes]
+    found.append(preceding(db, by_id, market, by_id.end if until == ABOVE else (place(db, market, until),)))
     return (one.row["received"] for one in found if one)

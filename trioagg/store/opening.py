@@ -8,10 +8,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from trioagg.errors import StoreError
+from trioagg.store import sorting
+from trioagg.store.kinds import LANES
+from trioagg.store.order import Found, Lane, Part, Span
+from trioagg.store.readable import Lanes
 from trioagg.store.schema import APPLICATION_ID, SCRIPTS
-from trioagg.store.trouble import explained
+from trioagg.store.trouble import damaged, explained, reading
 
 OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
@@ -21,13 +26,51 @@ PRIVATE = 0o600
 
 
 class Database(sqlite3.Connection):
-    """An open file; only this folder looks inside.
+    """An open file; only this folder looks inside, and what it is asked as a ``Readable`` is told there.
 
     Attributes:
         path: where it is.
     """
 
     path: Path
+    lanes: Lanes = LANES
+
+    @property
+    def shown(self) -> str:
+        return f"database {self.path}"
+
+    def ask(self, question: str, *values: object) -> list[tuple[Any, ...]]:
+        with reading(self.path):
+            return self.execute(question, values).fetchall()
+
+    def each(self, question: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        with reading(self.path):
+            yield from self.execute(question, values)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with reading(self.path):
+            self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.rollback()
+
+    def in_time(self, lane: Lane, part: Part, span: Span) -> Iterator[Found]:
+        return sorting.in_time(self, lane, part, span)
+
+    def damage(self) -> list[str]:
+        """What SQLite's own check finds."""
+        lines: list[str] = []
+        with reading(self.path):
+            try:
+                for (told,) in self.execute("PRAGMA quick_check"):
+                    lines += told.splitlines()
+            except sqlite3.DatabaseError as error:  # the worst of it stops the check itself
+                if not damaged(error):
+                    raise
+                lines.append(str(error))
+        return [line for line in lines if line != "ok" and not line.startswith("***")]
 
 
 def writable(path: Path, patience: float = 1.0) -> Database:
@@ -118,16 +161,6 @@ def transaction(db: Database) -> Iterator[None]:
         if db.in_transaction:
             with suppress(sqlite3.OperationalError):  # whatever broke the body is what the caller must hear of
                 db.execute("ROLLBACK")
-
-
-@contextmanager
-def snapshot(db: Database) -> Iterator[None]:
-    """Whatever the body reads, it reads as the file was at its first look."""
-    db.execute("BEGIN")
-    try:
-        yield
-    finally:
-        db.rollback()
 
 
 @contextmanager

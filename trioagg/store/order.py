@@ -1,15 +1,51 @@
-"""The order in which rows lie under their keys: the newest are found, and followed, without a scan."""
+"""The order in which rows lie under their keys: the newest are found, and followed, without a scan.
+
+The questions are SQL that SQLite and the servers understand alike; each store's own lanes say where they differ.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 TEXTS = {name: f"CAST({name} AS TEXT)" for name in ("trade_id", "first_missing", "last_missing")}
 MOMENT = "coalesce(timestamp, received)"
 BELOW, ABOVE = -1e19, 1e19
-"""Of all integers that SQLite holds."""
+"""Of all integers that a store holds."""
+
+LEAST: Mapping[str, object] = {"trade_id": "", "digest": b""}
+"""Below all values of a column that holds no integers."""
+
+Row = dict[str, Any]
+"""A row under the contract's column names."""
+
+
+class Part(NamedTuple):
+    """One value of a lane's leading key columns, and whose rows those are."""
+
+    key: tuple[int | str, ...]
+    exchange: str
+    symbol: str
+
+
+class Found(NamedTuple):
+    """A row, where it lies in its part, and the moment to merge it by."""
+
+    moment: int
+    position: tuple[Any, ...]
+    row: Row
+
+
+class Span(NamedTuple):
+    """A range of times, nanoseconds UTC: the first inclusive, the end exclusive."""
+
+    first: float = BELOW
+    end: float = ABOVE
+
+
+ALWAYS = Span()
 
 
 def quoted(name: str) -> str:
@@ -28,6 +64,8 @@ class Lane:
         order: those that follow, integers first.
         moment: what rows of several parts are merged by.
         where: a further condition; empty for none.
+        aside: the same, said so that SQLite does not take it for the end of what it seeks; empty where it does not.
+        cells: how columns are told exactly, where their name alone does not.
     """
 
     columns: Sequence[str]
@@ -36,6 +74,8 @@ class Lane:
     order: Sequence[str]
     moment: str
     where: str = ""
+    aside: str = ""
+    cells: Mapping[str, str] = field(default=TEXTS, eq=False)
 
     @property
     def lifted(self) -> list[str]:
@@ -56,21 +96,32 @@ class Lane:
     def before(self) -> str:
         """The rows of a part before a position, newest first: part values, position as told, limit."""
         # Of two ends SQLite seeks the first that is told, which must be the position.
-        sign = "+" if self.where.startswith(self.order[0]) else ""
-        return f"{self._select(sign)} AND {self._beyond('<')} ORDER BY {self._backwards()} LIMIT ?"
+        return f"{self._select(self.aside)} AND {self._beyond('<')} ORDER BY {self._backwards()} LIMIT ?"
+
+    @property
+    def keys(self) -> str:
+        """Where all rows of a part lie, in their order: part values."""
+        order = ", ".join(self.order)
+        return f"SELECT {order} FROM {self.table} WHERE {self._terms()} ORDER BY {order}"
+
+    @property
+    def within(self) -> str:
+        """All rows of a range of times, in its order: part values, first time, time behind."""
+        order = ", ".join((self.time, *self.order))
+        return f"{self._select()} AND {self.time} >= ? AND {self.time} < ? ORDER BY {order}"
 
     def told(self, position: Sequence[object]) -> Sequence[object]:
         """A position as the statements take it, value for value."""
-        return (position[0], *position) if self.order[0] == MOMENT else position
+        return position[0], *position
 
-    def start(self, first: float = BELOW) -> tuple[float, ...]:
+    def start(self, first: float = BELOW) -> tuple[Any, ...]:
         """The position before all rows whose order begins with this value or a greater one."""
-        return (first, *[BELOW] * (len(self.order) - 1))
+        return first, *(LEAST.get(name, BELOW) for name in self.order[1:])
 
     @property
-    def end(self) -> tuple[float, ...]:
+    def end(self) -> tuple[Any, ...]:
         """The position behind all rows."""
-        return (ABOVE,) * len(self.order)
+        return self.start(ABOVE)
 
     @property
     def time(self) -> str:
@@ -97,7 +148,7 @@ class Lane:
         """Puts rows into that index: part values, position before and last one as told, first time, time behind."""
         return (
             f"INSERT INTO {index} SELECT {self.time}, {', '.join(self.order)} FROM {self.table}"
-            f" WHERE {self._terms('+')} AND {self._beyond('>')} AND {self._beyond('<=')}"
+            f" WHERE {self._terms(self.aside)} AND {self._beyond('>')} AND {self._beyond('<=')}"
             f" AND {self.time} >= ? AND {self.time} < ?"
         )
 
@@ -112,21 +163,22 @@ class Lane:
     def arrivals(self) -> str:
         """How many of the newest rows arrived after a time, and when the first did: part values, limit, time."""
         newest = f"SELECT received FROM {self.table} WHERE {self._terms()} ORDER BY {self._backwards()} LIMIT ?"
-        return f"SELECT count(*), min(received) FROM ({newest}) WHERE received > ?"
+        return f"SELECT count(*), min(received) FROM ({newest}) AS newest WHERE received > ?"
 
     def _backwards(self) -> str:
         return ", ".join(f"{name} DESC" for name in self.order)
 
     def _beyond(self, sign: str) -> str:
         """Compares with a position, told as ``told`` says it."""
+        # SQLite seeks by no pair with an expression in it, MariaDB by no pair at all, but by the first of it alone.
         whole = f"({', '.join(self.order)}) {sign} ({', '.join('?' * len(self.order))})"
-        # SQLite seeks by no pair with an expression in it, but by the expression alone.
-        return f"{MOMENT} {sign[0]}= ? AND {whole}" if self.order[0] == MOMENT else whole
+        return f"{self.order[0]} {sign[0]}= ? AND {whole}"
 
-    def _terms(self, sign: str = "") -> str:
-        """Whose rows; under a plus SQLite does not take the condition for the end of what it seeks."""
-        return " AND ".join([f"{name} = ?" for name in self.part] + [f"{sign}({self.where})"] * bool(self.where))
+    def _terms(self, aside: str = "") -> str:
+        """Whose rows."""
+        condition = aside or self.where
+        return " AND ".join([f"{quoted(name)} = ?" for name in self.part] + [f"({condition})"] * bool(condition))
 
-    def _select(self, sign: str = "") -> str:
-        cells = [TEXTS.get(name, quoted(name)) for name in self.columns if name not in self.lifted]
-        return f"SELECT {', '.join([*cells, self.moment, *self.order])} FROM {self.table} WHERE {self._terms(sign)}"
+    def _select(self, aside: str = "") -> str:
+        cells = [self.cells.get(name, quoted(name)) for name in self.columns if name not in self.lifted]
+        return f"SELECT {', '.join([*cells, self.moment, *self.order])} FROM {self.table} WHERE {self._terms(aside)}"

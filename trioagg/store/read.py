@@ -1,6 +1,6 @@
-"""Rows of a file, exact: decimals as the text that the exchange sent, ids as text, times as integers.
+"""Rows of a store, exact: decimals as the text that the exchange sent, ids as text, times as integers.
 
-Every query goes by key to one part of a table (one market), so that it costs the same however long the file is. No
+Every query goes by key to one part of a table (one market), so that it costs the same however much is stored. No
 transaction outlives a call: a reader never holds the writer up.
 """
 
@@ -17,22 +17,18 @@ from pathlib import Path
 from attrs import frozen
 
 from trioagg.model import Nanos
-from trioagg.store.kinds import LANES
 from trioagg.store.opening import Database, readable
-from trioagg.store.order import Lane
+from trioagg.store.order import Found, Lane, Part, Row
+from trioagg.store.readable import Readable
 from trioagg.store.seek import (
     START,
-    Found,
     Mark,
-    Part,
-    Row,
     demand,
     marked,
     markets,
     merged,
     newest,
     parts,
-    query,
     since,
 )
 
@@ -96,12 +92,12 @@ def database(path: Path | str) -> Iterator[Database]:
 
 
 def rows(
-    db: Database, kind: str, *, exchanges: Sequence[str] = (), symbols: Sequence[str] = (), limit: int = 20
+    db: Readable, kind: str, *, exchanges: Sequence[str] = (), symbols: Sequence[str] = (), limit: int = 20
 ) -> list[Row]:
     """The newest rows of a kind (a key of ``COLUMNS``), oldest first.
 
     Args:
-        db: from ``connect`` or ``database``.
+        db: an open store.
         kind: a channel, or ``gaps``, ``quarantine`` or ``instruments``.
         exchanges: only these; empty for all.
         symbols: only these; empty for all.
@@ -116,7 +112,7 @@ def rows(
     return merged(chain.from_iterable(newest(db, lane, part, limit) for lane, part in chosen), limit)
 
 
-def latest(db: Database, kind: str, exchanges: Sequence[str] = (), symbols: Sequence[str] = ()) -> list[Row]:
+def latest(db: Readable, kind: str, exchanges: Sequence[str] = (), symbols: Sequence[str] = ()) -> list[Row]:
     """The newest row of a kind that is keyed by its arrival, of every market that has one, by exchange and symbol.
 
     Raises:
@@ -127,7 +123,7 @@ def latest(db: Database, kind: str, exchanges: Sequence[str] = (), symbols: Sequ
     return [one.row for lane, part in parts(db, kind, exchanges, symbols) for one in newest(db, lane, part, 1)]
 
 
-def gaps(db: Database, exchanges: Sequence[str] = (), symbols: Sequence[str] = ()) -> list[Row]:
+def gaps(db: Readable, exchanges: Sequence[str] = (), symbols: Sequence[str] = ()) -> list[Row]:
     """The whole completeness ledger, in the order in which gaps were detected.
 
     Raises:
@@ -137,35 +133,35 @@ def gaps(db: Database, exchanges: Sequence[str] = (), symbols: Sequence[str] = (
     return rows(db, "gaps", exchanges=exchanges, symbols=symbols, limit=sys.maxsize)
 
 
-def open_gaps(db: Database) -> int:
+def open_gaps(db: Readable) -> int:
     """How many gaps are open.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    count: int = query(db, "SELECT count(*) FROM gap WHERE status = 'open'")[0][0]
+    count: int = db.ask("SELECT count(*) FROM gap WHERE status = 'open'")[0][0]
     return count
 
 
-def open_gaps_of(db: Database) -> dict[str, int]:
+def open_gaps_of(db: Readable) -> dict[str, int]:
     """How many gaps are open, by exchange; those without any are left out.
 
     Raises:
         StoreError: the database cannot be read.
     """
     asked = "SELECT exchange, count(*) FROM gap JOIN instrument ON instrument.id = instrument WHERE gap.status = 'open'"
-    return dict(query(db, f"{asked} GROUP BY exchange"))
+    return dict(db.ask(f"{asked} GROUP BY exchange"))
 
 
 def follow(
-    db: Database, kind: str, *, exchanges: Sequence[str] = (), symbols: Sequence[str] = (), limit: int = 20
+    db: Readable, kind: str, *, exchanges: Sequence[str] = (), symbols: Sequence[str] = (), limit: int = 20
 ) -> Iterator[list[Row]]:
     """The newest rows first, then at each step those that came since the step before: none, when none did.
 
     A market that appears later is followed too. A numbered trade below the highest seen (a repaired one) is not shown.
 
     Args:
-        db: from ``connect`` or ``database``.
+        db: an open store.
         kind: see ``rows``.
         exchanges: only these; empty for all.
         symbols: only these; empty for all.
@@ -194,12 +190,12 @@ def follow(
 
 
 def summary(
-    db: Database, exchanges: Sequence[str] = (), symbols: Sequence[str] = (), now: Nanos | None = None
+    db: Readable, exchanges: Sequence[str] = (), symbols: Sequence[str] = (), now: Nanos | None = None
 ) -> list[Look]:
     """Every market that has a ticker or a trade, as it looks now, by exchange and symbol; nothing yet is no error.
 
     Args:
-        db: from ``connect`` or ``database``.
+        db: an open store.
         exchanges: only these; empty for all.
         symbols: only these; empty for all.
         now: our time, nanoseconds UTC, up to which rates are taken; None for the clock's.
@@ -212,7 +208,7 @@ def summary(
     return [quote for quote in looks if quote is not None]
 
 
-def _looked(db: Database, market: Part, now: Nanos) -> Look | None:
+def _looked(db: Readable, market: Part, now: Nanos) -> Look | None:
     ticker, trade = _last(db, "ticker", market), _last(db, "trades", market)
     told = [row for row in (ticker, trade) if row is not None]
     if not told:
@@ -226,13 +222,13 @@ def _looked(db: Database, market: Part, now: Nanos) -> Look | None:
         ask=ask,
         spread=None if bid is None or ask is None else EXACT.subtract(ask, bid),
         volume=volume,
-        rate=sum(_rate(db, lane, market, now) for kind in ("ticker", "trades") for lane in LANES[kind]),
+        rate=sum(_rate(db, lane, market, now) for kind in ("ticker", "trades") for lane in db.lanes[kind]),
         received=max(row["received"] for row in told),
     )
 
 
-def _rate(db: Database, lane: Lane, market: Part, now: Nanos) -> float:
-    count, first = query(db, lane.arrivals, *market.key, SAMPLE, now - LATE * 10**9)[0]
+def _rate(db: Readable, lane: Lane, market: Part, now: Nanos) -> float:
+    count, first = db.ask(lane.arrivals, *market.key, SAMPLE, now - LATE * 10**9)[0]
     seconds: float = LATE if count < SAMPLE else max(now - first, 1) / 1e9
     return float(count / seconds)
 
@@ -245,8 +241,8 @@ def _last_price(ticker: Row | None, trade: Row | None) -> Decimal | None:
     return quoted if ticker["received"] - trade["received"] > QUIET else traded
 
 
-def _last(db: Database, kind: str, market: Part) -> Row | None:
-    found = [one for lane in LANES[kind] for one in newest(db, lane, market, 1)]
+def _last(db: Readable, kind: str, market: Part) -> Row | None:
+    found = [one for lane in db.lanes[kind] for one in newest(db, lane, market, 1)]
     return max(found, key=lambda one: one.moment).row if found else None
 
 

@@ -10,12 +10,10 @@ from attrs import evolve, field, frozen
 from trioagg.integrity.agreement import union, without
 from trioagg.integrity.continuity import Run
 from trioagg.model import Nanos
-from trioagg.store.audit import PARTS
+from trioagg.store.audit import numbered_parts
 from trioagg.store.candles import Candles
-from trioagg.store.order import ABOVE
-from trioagg.store.ranges import Span
-from trioagg.store.seek import Part, Row, demand, following, markets, preceding, query
-from trioagg.store.times import BY_ID
+from trioagg.store.order import ABOVE, Part, Row, Span
+from trioagg.store.seek import demand, following, markets, preceding
 
 Ledger = Mapping[str, Sequence[Run]]
 """The ids of a market that are or were missing, by what has become of them."""
@@ -95,13 +93,14 @@ class _Shown:
         yield Span(recent, ABOVE)
 
     def _ledger(self, market: Part) -> Ledger:
-        parts = query(self.candles.db, PARTS, *market.key)
+        parts = numbered_parts(self.candles.db, market)
         return {fate: union(part[1:] for part in parts if part[0] == fate) for fate in {part[0] for part in parts}}
 
     def _touched(self, market: Part, ids: Run) -> Span:
         """The intervals in which trades of these ids may lie."""
-        before = preceding(self.candles.db, BY_ID, market, ids[:1])
-        behind = following(self.candles.db, BY_ID, market, ids[1:])
+        by_id, _ = self.candles.db.lanes["trades"]
+        before = preceding(self.candles.db, by_id, market, ids[:1])
+        behind = following(self.candles.db, by_id, market, ids[1:])
         return Span(
             self.candles.opened(before.moment) if before else -inf,
             self.candles.opened(behind.moment) + self.candles.length if behind else inf,

@@ -12,8 +12,7 @@ from attrs import define, field
 
 from trioagg.integrity.continuity import Run
 from trioagg.model import Nanos
-from trioagg.store.ranges import Span
-from trioagg.store.seek import Found
+from trioagg.store.order import Found, Span
 
 EXACT = Context(prec=200)
 """Adds without rounding anything that a market could trade."""

@@ -16,7 +16,7 @@ from attrs import define, field
 from trioagg.model import Event, Instrument, Nanos, Ordinal, Quarantined
 from trioagg.store.cells import Cells, Instant, instrument_row, numbered, quarantine_row
 from trioagg.store.kinds import COLUMNS, Kind, parted
-from trioagg.store.seek import Row
+from trioagg.store.order import Row
 
 REMEMBERED = 1_024
 """How many instants of a kind are kept in mind, to number the events of one; those of one read follow each other."""

@@ -5,39 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from trioagg.model import Nanos
-from trioagg.store.kinds import LANES
-from trioagg.store.opening import Database
-from trioagg.store.order import ABOVE, BELOW, Lane
-from trioagg.store.ranges import Span
-from trioagg.store.seek import Found, Part, after, before, following, preceding
-
-BY_ID, BY_TIME = LANES["trades"]
+from trioagg.store.order import ABOVE, BELOW, Found, Lane, Part, Span
+from trioagg.store.readable import Readable
+from trioagg.store.seek import after, before, following, preceding
 
 
-def counted(db: Database, market: Part, span: Span, slack: Nanos) -> Iterator[Found]:
+def counted(db: Readable, market: Part, span: Span, slack: Nanos) -> Iterator[Found]:
     """Numbered trades of a market that counts up, by number, from the last before a range of times to the first behind.
 
     Args:
         slack: nanoseconds by which the order of the numbers and that of the times may differ.
     """
-    begin = preceding(db, BY_ID, market, (place(db, market, span.first - slack),))
-    position: Sequence[object] = (begin.position[0] - 1,) if begin else BY_ID.start()
-    while found := after(db, BY_ID, market, position):
+    by_id, _ = db.lanes["trades"]
+    begin = preceding(db, by_id, market, (place(db, market, span.first - slack),))
+    position: Sequence[object] = (begin.position[0] - 1,) if begin else by_id.start()
+    while found := after(db, by_id, market, position):
         yield from found
         if found[-1].moment >= span.end + slack:
             return
         position = found[-1].position
 
 
-def uncounted(db: Database, market: Part, span: Span, slack: Nanos) -> Iterator[Found]:
+def uncounted(db: Readable, market: Part, span: Span, slack: Nanos) -> Iterator[Found]:
     """Numbered trades of a range of times, where the numbers may say nothing of time; ``slack`` as above."""
-    for found, latest in backwards(db, BY_ID, market, slack):
+    by_id, _ = db.lanes["trades"]
+    for found, latest in backwards(db, by_id, market, slack):
         yield from (one for one in found if span.first <= one.moment < span.end)
         if latest < span.first:
             return
 
 
-def backwards(db: Database, lane: Lane, part: Part, slack: Nanos) -> Iterator[tuple[Sequence[Found], float]]:
+def backwards(db: Readable, lane: Lane, part: Part, slack: Nanos) -> Iterator[tuple[Sequence[Found], float]]:
     """The rows of a part from the newest back, in steps, each with a time that what follows it is not later than.
 
     Ids that say nothing of time tell no such time, so that it takes all rows.
@@ -52,15 +50,16 @@ def backwards(db: Database, lane: Lane, part: Part, slack: Nanos) -> Iterator[tu
         position = found[-1].position
 
 
-def place(db: Database, market: Part, at: float) -> int:
+def place(db: Readable, market: Part, at: float) -> int:
     """The number that parts the trades before a time from the others, where numbers grow with time; by halving."""
-    lowest, highest = following(db, BY_ID, market, BY_ID.start()), preceding(db, BY_ID, market, BY_ID.end)
+    by_id, _ = db.lanes["trades"]
+    lowest, highest = following(db, by_id, market, by_id.start()), preceding(db, by_id, market, by_id.end)
     if lowest is None or highest is None:
         return 0
     low, high = lowest.position[0], highest.position[0] + 1
     while low < high:
         middle = (low + high) // 2
-        met = following(db, BY_ID, market, (middle - 1 if middle > lowest.position[0] else BELOW,))
+        met = following(db, by_id, market, (middle - 1 if middle > lowest.position[0] else BELOW,))
         if met is None or met.moment >= at:
             high = middle
         else:

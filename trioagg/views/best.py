@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from attrs import asdict
 
 from trioagg.integrity.consolidation import Venue, consolidated
-from trioagg.store import Row, database, latest
+from trioagg.store import Readable, Row, latest
 from trioagg.views.table import Format, put, render
 
 STALE = 30.0
@@ -18,7 +17,7 @@ STALE = 30.0
 
 
 def show_best(
-    path: Path, form: Format, *, exchanges: Sequence[str], symbols: Sequence[str], limit: int | None, stale: float
+    db: Readable, form: Format, *, exchanges: Sequence[str], symbols: Sequence[str], limit: int | None, stale: float
 ) -> None:
     """Print one line per symbol.
 
@@ -27,10 +26,9 @@ def show_best(
 
     Raises:
         SettingsError: the database knows nothing of an exchange or symbol.
-        StoreError: it is not there, or cannot be read.
+        StoreError: it cannot be read.
     """
-    with database(path) as db:
-        tickers, quotes = (latest(db, kind, exchanges, symbols) for kind in ("ticker", "quotes"))
+    tickers, quotes = (latest(db, kind, exchanges, symbols) for kind in ("ticker", "quotes"))
     found = [asdict(best, value_serializer=_plain) for best in consolidated(_venues(tickers, quotes), stale)]
     put(render(found[:limit], "best", form))
 

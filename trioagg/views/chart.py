@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trioagg.errors import SettingsError
 from trioagg.model import Nanos
-from trioagg.store import Scale, Series, database, series
+from trioagg.store import Readable, Scale, Series, series
 from trioagg.views.files import ending, whole
 
 ENDINGS = (".png", ".html")
@@ -30,17 +30,16 @@ def length(interval: str) -> Nanos:
     return int(told[1]) * SECONDS[told[2]] * 10**9
 
 
-def chart(path: Path, symbol: str, scale: Scale, *, exchanges: Sequence[str], output: Path | None) -> None:
+def chart(db: Readable, symbol: str, scale: Scale, *, exchanges: Sequence[str], output: Path | None) -> None:
     """Draw a symbol, on each exchange that has it, to the terminal or into a file.
 
     Raises:
         SettingsError: no file can be made so, or the database knows no prices of it.
-        StoreError: the database is not there, or cannot be read.
+        StoreError: the database cannot be read.
         OSError: the file cannot be written.
     """
     form = ending(output, ENDINGS) if output else None
-    with database(path) as db:
-        found = series(db, symbol, scale, exchanges)
+    found = series(db, symbol, scale, exchanges)
     if output is None:
         _print(found)
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trioagg.errors import SettingsError
-from trioagg.store import Database, Row, Span, database, scan
+from trioagg.store import Readable, Row, Span, scan
 from trioagg.views.files import ending, whole
 from trioagg.views.table import SHOWN, plain
 
@@ -19,30 +19,27 @@ Rows = Callable[[], Iterator[Row]]
 
 
 def export(
-    path: Path, kind: str, output: Path, *, exchanges: Sequence[str], symbols: Sequence[str], span: Span
+    db: Readable, kind: str, output: Path, *, exchanges: Sequence[str], symbols: Sequence[str], span: Span
 ) -> None:
     """Write all rows of a kind and of a range of times into a file, and print how many they are.
 
     Raises:
         SettingsError: no file can be made so, or the database knows nothing of an exchange or symbol.
-        StoreError: the database is not there, or cannot be read.
+        StoreError: the database cannot be read.
         OSError: the file cannot be written.
     """
-    write_all(path, kind, output, lambda db: scan(db, kind, exchanges=exchanges, symbols=symbols, span=span))
+    write_all(kind, output, lambda: scan(db, kind, exchanges=exchanges, symbols=symbols, span=span))
 
 
-def write_all(path: Path, kind: str, output: Path, rows: Callable[[Database], Iterator[Row]]) -> None:
-    """Write what is read from a database into a file, and print how many rows they are.
-
-    Args:
-        rows: begins to read them, each time anew.
+def write_all(kind: str, output: Path, rows: Rows) -> None:
+    """Write what is read into a file, and print how many rows they are.
 
     Raises:
         SettingsError, StoreError, OSError: see ``export``.
     """
     write = WRITERS[ending(output, tuple(WRITERS))]
-    with database(path) as db, whole(output) as file:
-        count = write(file, kind, lambda: rows(db))
+    with whole(output) as file:
+        count = write(file, kind, rows)
     print(f"{count} rows in {output}")
 
 

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from trioagg import exchanges
 from trioagg.integrity.agreement import differences, holes, size
 from trioagg.model import Channel
-from trioagg.store import Audit, Row, database, examine
+from trioagg.store import Audit, Readable, Row, examine
 from trioagg.views.table import UNKNOWN, aligned, put
 
 COLUMNS = ("exchange", "symbol", "channel", "first", "last", "count", "problem")
 
 
-def show_differences(path: Path, form: str) -> bool:
+def show_differences(db: Readable, form: str) -> bool:
     """Print every difference, in JSON one object a line; where there is none, the table says what agrees.
 
     Returns:
         Whether there is any.
 
     Raises:
-        StoreError: the database is not there, or cannot be read.
+        StoreError: the database cannot be read.
     """
     counting = [name for name in exchanges.names() if exchanges.counts(name)]
-    with database(path) as db:
-        found = examine(db, counting)
+    found = examine(db, counting)
     rows = [*_damage(found), *_differences(found)]
     if form == "json":
         for row in rows:
