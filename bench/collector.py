@@ -110,7 +110,7 @@ class Collector:
                 self.process = await trio.lowlevel.open_process(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=told)
             try:
                 await self._listen(self.process, self.life)
-                self._judge(await self.process.wait())
+                self.judge(await self.process.wait())
             finally:
                 self.process.kill()
                 with trio.CancelScope(shield=True):
@@ -149,9 +149,12 @@ class Collector:
         else:
             life.account = told
 
-    def _judge(self, code: int) -> None:
-        expected = -signal.SIGKILL if self.asked is signal.SIGKILL else 0
-        if self.asked is None or code not in (expected, -signal.SIGKILL):
+    def judge(self, code: int) -> None:
+        """Note an end that was not the one that was asked for."""
+        expected = {-signal.SIGKILL} if self.asked is signal.SIGKILL else {0, -signal.SIGKILL}
+        if self.asked and not self.life.course:  # it had not begun to hold signals back
+            expected.add(-self.asked)
+        if self.asked is None or code not in expected:
             self.failures.append(f"the run ended with {code}, asked by {self.asked.name if self.asked else 'nobody'}")
         self.asked = None
 

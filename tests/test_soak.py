@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sqlite3
 import sys
 from contextlib import closing
@@ -16,7 +17,7 @@ sys.path.append(str(Path(__file__).parent.parent))  # behind the installed packa
 pytest.importorskip("resource", reason="the soak needs POSIX")
 
 from bench import counters, soak
-from bench.collector import Figures
+from bench.collector import Collector, Figures, Life
 from bench.course import risen
 from bench.walk import CHAPTER, ENDS, FAR_END, NEAR_END, chapters
 from trioagg.simulator.faults import parse
@@ -63,6 +64,23 @@ def proved(file: Path) -> dict[tuple[str, ...], float]:
     kept = {("trioagg_messages_total", *rest): n for (name, *rest), n in of.items() if name == counters.ROWS}
     bad = {("trioagg_messages_total", "unknown", *rest): n for (name, *rest), n in of.items() if "quarantined" in name}
     return {**of, **kept, **bad, ("trioagg_commit_seconds_count",): sum(kept.values()) + sum(bad.values())}
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "well"),
+    [
+        (signal.SIGTERM, 1, [0]),
+        (signal.SIGTERM, 0, [0, -signal.SIGTERM]),  # it had not begun to hold signals back
+        (signal.SIGKILL, 1, [-signal.SIGKILL]),
+        (None, 1, []),
+    ],
+)
+def test_an_end_that_nobody_asked_for_is_a_failure(asked: signal.Signals | None, told: int, well: list[int]) -> None:
+    """Each signal has its exit codes; a process that has told nothing yet may die of any."""
+    for code in (0, 1, 2, -signal.SIGTERM):
+        collector = Collector(Path("none"), asked=asked, life=Life(course=[Figures()] * told))
+        collector.judge(code)
+        assert (collector.failures == []) is (code in well), code
 
 
 def test_what_grows_with_age_is_told() -> None:
