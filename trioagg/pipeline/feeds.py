@@ -11,7 +11,7 @@ from attrs import define, evolve, field, frozen
 
 from trioagg.errors import RateLimited, Rejected, SettingsError, TrioaggError, WireError
 from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, load
-from trioagg.model import Instrument
+from trioagg.model import Channel, Instrument
 from trioagg.pipeline.clocks import Clock
 from trioagg.pipeline.lead import Lead
 from trioagg.pipeline.poll import poll
@@ -33,6 +33,8 @@ PATIENCE = 5.0
 """Seconds that the streams wait for the instrument list; after that, symbols are spelled by rule and checked later."""
 PATHS = "", "b", "c", "d"
 """What the names of connections that carry the same subscriptions end in."""
+CONTRACTS = {Channel.FUNDING, Channel.OPEN_INTEREST}
+"""Channels of contracts alone: a spot market would never bring anything on them."""
 HINT = {"offline": "`trioagg run --simulated` needs no network"}
 
 
@@ -171,7 +173,7 @@ class Feeds:
             Subscription(symbol, channel, natives.get(symbol) or self.adapter.native(symbol))
             for symbol in symbols
             for channel in run.channels
-            if channel in self.adapter.channels()
+            if channel in self.adapter.channels() and (":" in symbol or channel not in CONTRACTS)
         ]
         plan = self.settings.book.plan
         return Feed(subscriptions, listed, interval=run.interval, candle=run.candle, book=plan)
