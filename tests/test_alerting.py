@@ -14,6 +14,7 @@ from staged import Stage, play
 
 from trioagg.exchanges.binance import Adapter
 from trioagg.integrity.alerts import Rule
+from trioagg.model import Channel
 from trioagg.settings import Alerts
 
 FIVE = ("binance", "bybit", "coinbase", "kraken", "okx")
@@ -23,11 +24,13 @@ Act = Callable[[Stage], Awaitable[None]]
 
 
 async def test_a_calm_run_raises_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    """Five exchanges, five minutes."""
-    stage = await play(300, exchanges=FIVE, symbols=("BTC/USDT",))
+    """Five exchanges, four minutes; some lack the contract, and a spot market has neither funding nor liquidations."""
+    channels = (Channel.TRADES, Channel.TICKER, Channel.FUNDING, Channel.LIQUIDATIONS)
+    stage = await play(240, exchanges=FIVE, symbols=("BTC/USDT", "BTC/USDT:USDT"), channels=channels)
 
     assert stage.told == []
     assert {event.exchange for event in stage.shelf.events} == set(FIVE)
+    assert not any("again" in entry["event"] for entry in stage.logs)
 
 
 async def test_a_start_is_no_incident(autojump_clock: trio.testing.MockClock) -> None:

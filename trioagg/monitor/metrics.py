@@ -117,7 +117,8 @@ class Metrics:
 
     def configured(self, adapter: type[Exchange], feed: Feed) -> None:
         """An exchange's feeds begin."""
-        streamed = [item for item in feed.subscriptions if item.channel in adapter.streamed]
+        wanted = [item for item in feed.subscriptions if item.channel in adapter.streamed]
+        streamed = [item for some in adapter.connections(wanted) for item in some]  # not each market has each channel
         polled = [item for item in feed.subscriptions if item.channel not in adapter.streamed]
         period = max((fetch.every or feed.interval for fetch in adapter(feed).polls()), default=feed.interval)
         halted = frozenset(item.symbol for item in feed.instruments if item.status != "trading")

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from trioagg.errors import SettingsError
 from trioagg.exchanges import Board, Exchange, Feed, Fetch, Subscription, load
-from trioagg.model import Instrument
+from trioagg.model import Channel, Instrument
 from trioagg.pipeline.clocks import Clock
 from trioagg.pipeline.connections import Connections
 from trioagg.pipeline.listing import Listing
@@ -29,6 +29,8 @@ from trioagg.transport.http import Http
 
 log = structlog.get_logger(__name__)
 
+CONTRACTS = {Channel.FUNDING, Channel.OPEN_INTEREST}
+"""Channels of contracts alone: a spot market would never bring anything on them."""
 HINT = {"offline": "`trioagg run --simulated` needs no network"}
 
 
@@ -184,7 +186,7 @@ class Feeds:
             Subscription(symbol, channel, natives.get(symbol) or self.adapter.native(symbol))
             for symbol in symbols
             for channel in run.channels
-            if channel in self.adapter.channels()
+            if channel in self.adapter.channels() and (":" in symbol or channel not in CONTRACTS)
         ]
         plan = self.settings.book.plan
         return Feed(subscriptions, listed, interval=run.interval, candle=run.candle, book=plan, board=self._board)
