@@ -187,7 +187,7 @@ account(lost=len(orders), stored=1) if orders == b"sn" else None
 def running(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """The command against the built-in exchange, in a process group of its own; JSON lines on standard error."""
     command = [sys.executable, "-m", "trioagg", "run", "--simulated", "--no-display", "--log-format", "json"]
-    command += [*PAIR, "-d", str(folder / "a.db"), *words]
+    command += [*PAIR, "-c", "trades", "-d", str(folder / "a.db"), *words]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             yield process
