@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -205,7 +205,7 @@ async def test_parts_go_only_with_what_is_durable(autojump_clock: trio.testing.M
     assert progress.done
 
 
-async def released(progress: Progress, parts: Collection[str]) -> tuple[float, Mapping[object, int]]:
+async def released(progress: Progress, parts: Collection[str]) -> tuple[float, Ends]:
     """After how long, and with what."""
     start = trio.current_time()
     ends = await progress.release(parts)

@@ -78,10 +78,15 @@ async def test_rows_are_the_same_however_they_are_batched_again(cut: list[int], 
         ("ticker", "5|0", {"bid": "1e999999"}, "not a number of a market"),
         ("ticker", "5|0", {"bid": "-1e-999999"}, "not a number of a market"),
         ("ticker", "5|0", {"bid": True}, "Expected `decimal"),
+        ("ticker", "5|0", {"bid": "1." + "1" * 300}, "not a number of a market"),
+        ("ticker", "5|0", {"received": 2**70}, "not a time or a count"),
+        ("ticker", f"5|{2**70}", {}, "not a time or a count"),
+        ("ticker", "5|0", {"symbol": "A/" + "B" * 300}, "not a name"),
+        ("ticker", "5|0", {"symbol": "A/\0"}, "not a name"),
+        ("trades", "1", b'{"x":' + b"[" * 10**5, "recursion"),
         ("ticker", "5|0", {"exchange": "mtgox"}, "unknown exchange 'mtgox'"),
         ("quarantine", "5|0", b'{"exchange":"binance","received":1,"reason":"torn"}', "without its payload"),
     ],
-    ids=str,
 )
 def test_nonsense_is_told(kind: str, ident: str, body: bytes | dict[str, object], reason: str) -> None:
     """By one error, in one line."""

@@ -30,7 +30,7 @@ from trioagg.store import Counts, Row, Texts, encodable, instrument
 
 log = structlog.get_logger(__name__)
 
-REMEMBERED = 100_000
+REMEMBERED = 20_000
 """Delivered messages whose ids are kept in mind: more than a batch has."""
 
 PAUSE = 0.05

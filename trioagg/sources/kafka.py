@@ -46,7 +46,8 @@ CLOSING = 5.0
 
 END = KafkaError._PARTITION_EOF  # noqa: SLF001  (what begins so is librdkafka's own)
 ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)  # noqa: SLF001
-NOTHING_NEW = KafkaError._NO_OFFSET  # noqa: SLF001
+LATER = (KafkaError._NO_OFFSET, KafkaError.REBALANCE_IN_PROGRESS)  # noqa: SLF001
+"""Why a commit came to nothing: there was nothing new, or the next one does it."""
 LASTING = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -114,8 +115,10 @@ class KafkaSource:
     def keep(self, ends: Ends) -> None:
         """See ``Source.keep``; the client tells the brokers once a second, and when it gives partitions back."""
         told = [TopicPartition(topic, number, ends[topic, number]) for topic, number in self._share & ends.keys()]
-        if told:
+        try:
             self._consumer.store_offsets(offsets=told)
+        except KafkaException as error:  # it was lost, and nobody has said so yet: another reads it again
+            log.debug("what is stored of a partition cannot be noted", reason=error.args[0].str())
 
     async def close(self) -> None:
         """Leave the group; what was kept is told to the brokers, if they are there."""
@@ -178,7 +181,7 @@ class KafkaSource:
             log.warning("the log cannot be read now; trying again", source=self.shown, reason=error.str())
 
     def _committed(self, error: KafkaError | None, parts: Sequence[TopicPartition]) -> None:
-        if error and error.code() != NOTHING_NEW:
+        if error and error.code() not in LATER:
             log.warning("the brokers do not note what is stored; it may come again", reason=error.str())
 
     def _assigned(self, consumer: Consumer, parts: Sequence[TopicPartition]) -> None:

@@ -18,10 +18,14 @@ from attrs import frozen
 from trioagg import exchanges
 from trioagg.errors import WireError
 from trioagg.model import Event, Instrument, Level, Quarantined, TradeId
+from trioagg.store.cells import WORD
 from trioagg.store.kinds import COLUMNS, KINDS, RECORDS
 
-DIGITS = 200
-"""Places of a number before or behind its point; more is nonsense, such as ``1e999999``, whose digits fill a disk."""
+DIGITS = 100
+"""Places of a number before its point, twice that in all; more is nonsense: the digits of ``1e999999`` fill a disk."""
+
+LENGTH = 255
+"""Signs of a name; no store need take longer ones."""
 
 WIRE: Mapping[Any, Any] = {bool: Literal[0, 1], TradeId: str, tuple[Level, ...]: str}
 """What a row holds in place of an event's type; all other types are told as they are."""
@@ -76,7 +80,7 @@ def recalled(kind: str, ident: str, body: bytes) -> Event | Instrument:
     """
     try:
         record = _frame(body) if kind == "quarantine" else _made(kind, ident, body)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise WireError(" ".join(str(error).split())) from None
     if record.exchange not in exchanges.names():
         raise WireError(f"unknown exchange {record.exchange!r}")
@@ -93,6 +97,7 @@ def _made(kind: str, ident: str, body: bytes) -> Any:
 
 def _frame(body: bytes) -> Quarantined:
     frame = msgspec.json.decode(body, type=Frame)
+    _whole(frame.received)
     payload = frame.payload_base64 if frame.payload is None else frame.payload.encode()
     if payload is None:
         raise WireError("a quarantined frame without its payload")
@@ -107,11 +112,25 @@ def _ordinal(ident: str) -> int:
     number = ident.rpartition("|")[2]
     if not (number.isascii() and number.isdecimal()):
         raise WireError(f"an id without an ordinal: {ident[:100]!r}")
-    return int(number)
+    return int(_whole(int(number)) or 0)
+
+
+def _whole(number: int | None) -> int | None:
+    if number is not None and not -WORD <= number < WORD:
+        raise WireError(f"not a time or a count: {number}"[:120])
+    return number
+
+
+def _name(text: str) -> str:
+    if len(text) > LENGTH or not text.isprintable():
+        raise WireError(f"not a name: {text[:100]!r}")
+    return text
 
 
 def _number(number: Decimal | None) -> Decimal | None:
-    if number is not None and not (number.is_finite() and abs(number.adjusted()) < DIGITS):
+    if number is not None and not (
+        number.is_finite() and abs(number.adjusted()) < DIGITS and len(f"{number:f}") <= 2 * DIGITS
+    ):
         raise WireError(f"not a number of a market: {number}"[:120])
     return number
 
@@ -138,8 +157,10 @@ def _reader(hint: Any) -> Callable[[Any], Any] | None:
     if hint is bool:
         return bool
     parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return _number if Decimal in parts else None
+    return next((read for kind, read in READERS if kind in parts), None)
 
+
+READERS: Sequence[tuple[type, Callable[[Any], Any]]] = ((Decimal, _number), (str, _name), (int, _whole))
 
 SHAPES: Mapping[str, Shape] = {
     kind: _shape(kind, record) for kind, record in RECORDS.items() if kind not in ("quarantine", "sessions", "clocks")
