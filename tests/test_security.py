@@ -115,7 +115,7 @@ async def test_servers_take_any_time_and_the_largest_frame(server: Server) -> No
     numbers = Decimal("9" * 39), Decimal("1e-40")
     times = [0, 1, 4_102_444_800 * 10**9, 8_999_999_999 * 10**9]
     trades = [Trade("binance", "BTC/USDT", n, *numbers, "buy", at, T0 + n) for n, at in enumerate(times)]
-    batch = [*trades, Quarantined("binance", T0, "garbled", b"\0'\"\\" * 2**22)]
+    batch: list[Event] = [*trades, Quarantined("binance", T0, "garbled", b"\0'\"\\" * 2**22)]
     async with sinks.connect(server.url()) as sink:
         written = await sink.write(batch, draft(batch))
     assert (written.stored, written.quarantined) == (len(times), 1)
