@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2026.2"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -162,7 +163,7 @@ def audit(session: nox.Session) -> None:
     session.install("--quiet", "pip-audit")  # the newest: what it asks changes
     try:
         session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "--progress-spinner=off", "-r", str(PINS))
-    except nox.command.CommandFailed:
+    except CommandFailed:
         session.error(
             "something is known against a pinned version, or the service cannot be asked: the lines above say"
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trioagg.integrity.continuity import Continuity, runs
+from trioagg.integrity.continuity import PARTS, Continuity, runs
 from trioagg.model import Gap
 
 
@@ -128,3 +129,22 @@ def test_runs_hold_the_same_ids(ids: list[int]) -> None:
 
     assert [i for first, last in found for i in range(first, last + 1)] == sorted(set(ids))
     assert all(second[0] > first[1] + 1 for first, second in pairwise(found))
+
+
+def test_ids_in_no_order_do_not_make_one_endless_gap() -> None:
+    """What one of them changes is told with few others, and all parts together are the same as of one gap."""
+    ids = [number * 3 for number in range(2000)]
+    Random(7).shuffle(ids)
+    market = Continuity("binance", "BTC/USDT", "trades")
+    told: dict[int, Gap] = {}
+    market.see([0, 10_000], 1, "lost")
+    told = {gap.first: gap for gap in market.open}
+    for number in ids:
+        changed = market.see([number], 2, "lost")
+        assert sum(len(gap.parts) for gap in changed) <= PARTS + 2
+        told |= {gap.first: gap for gap in changed}
+
+    parts = [part for first in sorted(told) for part in told[first].parts]
+    assert all(before.last + 1 == after.first for before, after in pairwise(parts))
+    there = {number for part in parts if part.status == "filled" for number in range(part.first, part.last + 1)}
+    assert there == set(ids) - {0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
@@ -202,3 +203,14 @@ async def test_every_hole_of_a_run_closes(tmp_path: Path) -> None:
     stored = ids(file)
     assert stored == list(range(stored[0], stored[-1] + 1))
     assert {status for (status,) in ask(file, "SELECT status FROM gaps")} == {"filled"}
+
+
+async def test_a_hole_above_the_limit_rests_too(autojump_clock: trio.testing.MockClock) -> None:
+    """An id far away makes one, of which the newest part is asked for, no more often than of any other hole."""
+    rest = FakeRest({1, 2**60})
+    await Mending(rest, limit=100).run(trades(1, 2**60), seconds=GRACE + sum(RESTS) + 10)
+
+    pauses = [later - earlier for (earlier, _), (later, _) in pairwise(rest.asked)]
+    assert {first for _, first in rest.asked} == {2**60 - 100}
+    assert len(pauses) == len(RESTS)
+    assert all(wait <= pause <= wait + GRACE for wait, pause in zip(RESTS, pauses, strict=True))

@@ -322,9 +322,7 @@ async def test_a_store_of_another_program_is_left_alone(fresh: Server) -> None:
         fresh.ask("SELECT * FROM instrument")
 
 
-OLDER = (
-    "CREATE INDEX trade_by_instrument_number_timestamp_received ON trade (instrument, number, timestamp, received)"
-)
+OLDER = "CREATE INDEX trade_by_instrument_number_timestamp_received ON trade (instrument, number, timestamp, received)"
 NEWER = {
     "postgresql": ["DROP INDEX trade_by_number", "DROP INDEX trade_by_time"],
     "mysql": ["DROP INDEX trade_by_number ON trade", "ALTER TABLE trade DROP COLUMN moment"],

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from typing import cast
 
 import pytest
 import trio
 from lines import Line, Lines, numbers, stream_of, trade
 
 from trioagg.errors import LinkError
-from trioagg.exchanges import Heartbeat, Subscription, load
+from trioagg.exchanges import Action, Exchange, Feed, Fetch, Heartbeat, Subscription, load
 from trioagg.model import Channel, Record
 from trioagg.pipeline.flow import Outlet
 from trioagg.pipeline.lead import Lead, Leg
+from trioagg.pipeline.stream import address
 
 ACK = b'{"result":null,"id":1}'
 
@@ -87,3 +89,21 @@ async def test_a_heartbeat_is_sent_as_often_as_the_exchange_wants(
     await lived(line, monkeypatch, beat=9)
 
     assert line.sent == [(9, "ping"), (18, "ping"), (27, "ping")]
+
+
+@pytest.mark.parametrize(("endpoint", "good"), [("wss://ws.example", True), ("ws://ws.example", False)])
+async def test_an_exchange_names_no_address_without_encryption(endpoint: str, *, good: bool) -> None:
+    """But the user may."""
+    server = {"endpoint": endpoint, "encrypt": True, "protocol": "websocket", "pingInterval": 1, "pingTimeout": 1}
+    told = json.dumps({"code": "200000", "data": {"token": "t", "instanceServers": [server]}}).encode()
+    for own in ("", "ws://127.0.0.1:1"):
+        adapter = load("kucoin")(Feed())
+
+        async def converse(fetch: Fetch, adapter: Exchange = adapter) -> list[Action]:
+            return cast("list[Action]", adapter.answered(fetch, told, 5))
+
+        if good or own:
+            assert (await address(adapter, own, converse)).startswith(own or endpoint)
+        else:
+            with pytest.raises(LinkError, match="without encryption"):
+                await address(adapter, own, converse)

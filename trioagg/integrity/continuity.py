@@ -20,6 +20,9 @@ LACKING: tuple[GapStatus, ...] = ("open", "unfillable")
 Run = tuple[int, int]
 """Consecutive ids: the first and the last of them."""
 
+PARTS = 200
+"""Parts of one gap: ids that come in no order make one of each."""
+
 
 def runs(ids: Iterable[int]) -> list[Run]:
     """Ids in any order, with repetitions, as runs in ascending order."""
@@ -72,8 +75,9 @@ class Continuity:
             for part in _roads(run, at, road, asked) if self._touched(run) else ():
                 changed |= {gap.first: self._mark(gap, part) for gap in self._touched((part.first, part.last))}
             changed |= {gap.first: gap for gap in self._widen(run, at, cause)}
+        told = [half for gap in changed.values() for half in self._halved(gap)]
         self.open = [gap for gap in self.open if gap.lacking]
-        return list(changed.values())
+        return told
 
     def forgo(self, run: Run, at: Nanos) -> list[Gap]:
         """Give up ids that nobody tells any more; those that come all the same are filled then.
@@ -97,6 +101,16 @@ class Continuity:
             begun.append(self._begin(last + 1, self.lowest - 1, at, cause))
         self.lowest, self.highest = min(self.lowest, first), max(self.highest, last)
         return begun
+
+    def _halved(self, gap: Gap) -> list[Gap]:
+        """A gap as two where it has too many parts: whatever changes one of them is told with all of them."""
+        if len(gap.parts) <= PARTS:
+            return [gap]
+        one, other = gap.parts[: PARTS // 2], gap.parts[PARTS // 2 :]
+        halves = [evolve(gap, last=one[-1].last, parts=one), evolve(gap, first=other[0].first, parts=other)]
+        place = self.open.index(gap)
+        self.open[place : place + 1] = halves
+        return [halves[0], *self._halved(halves[1])]
 
     def _touched(self, run: Run) -> list[Gap]:
         near = (gap for gap in self.open if gap.first <= run[1] and run[0] <= gap.last)
