@@ -32,6 +32,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from trioagg.errors import SettingsError, WireError
+from trioagg.exchanges._memo import Memo
 from trioagg.exchanges._terms import (
     FRESH,
     Ack,
@@ -113,7 +114,7 @@ class Exchange(ABC):
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         known: list[Instrument | Subscription] = [*feed.instruments, *feed.subscriptions]
-        self.__symbols = {item.native: item.symbol for item in known}
+        self.__symbols = Memo(self.unified, {item.native: item.symbol for item in known})
         self.__wanted = {(item.symbol, item.channel) for item in feed.subscriptions}
 
     @classmethod
@@ -154,8 +155,6 @@ class Exchange(ABC):
 
     def symbol(self, native: str) -> str:
         """The unified spelling: as the instrument list has it, else by rule."""
-        if native not in self.__symbols:
-            self.__symbols[native] = self.unified(native)
         return self.__symbols[native]
 
     def wants(self, symbol: str, channel: Channel) -> bool:
@@ -228,7 +227,7 @@ class Exchange(ABC):
         out: list[Output] = []
         for frame in frames:
             try:
-                out.extend(self.received(frame, at))
+                out += self.received(frame, at)
             except GARBLED as error:
                 out.append(Quarantined(self.name, at, reason(error), frame))
             at += 1
