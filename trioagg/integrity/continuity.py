@@ -48,6 +48,10 @@ class Continuity:
     highest: int | None = None
     open: list[Gap] = field(factory=list)
 
+    def copy(self) -> Continuity:
+        """The same, to be changed apart from this."""
+        return Continuity(self.exchange, self.symbol, self.channel, self.lowest, self.highest, self.open.copy())
+
     def see(self, ids: Sequence[int], at: Nanos, cause: str) -> list[Gap]:
         """Take ids that are stored now.
 
