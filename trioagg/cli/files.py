@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trioagg.cli.options import Config, Database, Exchanges, Interval, Kind, Symbols, read_settings, upper, value
+from trioagg.cli.options import Config, Database, Exchanges, Interval, Kind, Symbols, read_quietly, upper, value
 from trioagg.errors import SettingsError
 
 
@@ -42,7 +42,7 @@ def export(
     if span.first >= span.end:
         raise SettingsError(f"--to: bad value {end!r}: must be later than --from {first}")
     value("--interval", interval, chart.length)
-    settings = read_settings(config, database=("--database", database))
+    settings = read_quietly(config, database=("--database", database))
     path, chosen = Path(settings.run.database), {"exchanges": exchange or (), "symbols": upper(symbol)}
     _end_on_sigterm()
     if kind is Kind.BARS:
@@ -73,7 +73,7 @@ def chart(
 
     length = value("--interval", interval, view.length)
     scale = Scale(interval, length, value("--limit", limit, number(int, least=1, most=10_000)))
-    path = Path(read_settings(config, database=("--database", database)).run.database)
+    path = Path(read_quietly(config, database=("--database", database)).run.database)
     _end_on_sigterm()
     view.chart(path, symbol.upper(), scale, exchanges=exchange or (), output=output)
 

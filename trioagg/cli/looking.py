@@ -17,6 +17,7 @@ from trioagg.cli.options import (
     Kind,
     Listing,
     Symbols,
+    read_quietly,
     read_settings,
     upper,
     value,
@@ -51,7 +52,7 @@ def show(
 
     rows = value("--limit", limit, number(int, least=1, most=1_000_000_000))
     value("--interval", interval, chart.length)
-    settings = read_settings(config, database=("--database", database))
+    settings = read_quietly(config, database=("--database", database))
     path = Path(settings.run.database)
     chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
     if kind is Kind.BEST:
@@ -76,7 +77,7 @@ def gaps(
     """Show what is missing and why; exit 1 if anything is."""
     from trioagg.views import show as view
 
-    settings = read_settings(config, database=("--database", database))
+    settings = read_quietly(config, database=("--database", database))
     if view.show_gaps(Path(settings.run.database), form.value):
         raise typer.Exit(FAILED)
 
@@ -89,7 +90,7 @@ def verify(
     """Compare the ledger with the stored rows; exit 1 if they differ."""
     from trioagg.views.verify import show_differences
 
-    settings = read_settings(config, database=("--database", database))
+    settings = read_quietly(config, database=("--database", database))
     if show_differences(Path(settings.run.database), form.value):
         raise typer.Exit(FAILED)
 
