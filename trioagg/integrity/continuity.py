@@ -48,10 +48,6 @@ class Continuity:
     highest: int | None = None
     open: list[Gap] = field(factory=list)
 
-    def copy(self) -> Continuity:
-        """The same, to be changed apart from this."""
-        return Continuity(self.exchange, self.symbol, self.channel, self.lowest, self.highest, self.open.copy())
-
     def see(self, ids: Sequence[int], at: Nanos, cause: str) -> list[Gap]:
         """Take ids that are stored now.
 
@@ -94,6 +90,10 @@ class Continuity:
             changed.append(self._begin(last + 1, self.lowest - 1, at, cause))
         self.lowest, self.highest = min(self.lowest, first), max(self.highest, last)
         return changed
+
+    def copy(self) -> Continuity:
+        """The same, to be changed apart from this."""
+        return Continuity(self.exchange, self.symbol, self.channel, self.lowest, self.highest, self.open.copy())
 
     def _touched(self, run: Run) -> list[Gap]:
         near = (gap for gap in self.open if gap.first <= run[1] and run[0] <= gap.last)
