@@ -24,6 +24,16 @@ def test_what_is_missed_is_what_lies_between_and_did_not_come(batches: list[list
         assert course.missed == max(came) - lowest + 1 - len(came)
 
 
+@given(BATCHES)
+def test_a_connection_counts_as_its_markets_do(batches: list[list[int]]) -> None:
+    """Whether an id is the one that is due or not."""
+    course, misses = Course(), Misses()
+    for batch in batches:
+        course.see(batch)
+        misses.hear([trade("A", number) for number in batch])
+        assert misses.count == course.missed
+
+
 def test_markets_are_counted_apart() -> None:
     """And ids that are texts not at all."""
     misses = Misses()

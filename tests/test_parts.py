@@ -1,4 +1,4 @@
-"""What the adapters share about times, numbers and candles on the wire."""
+"""What the adapters share about times, numbers, candles and answers that are kept."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from decimal import Decimal
 import pytest
 
 from trioagg.errors import WireError
-from trioagg.exchanges._numbers import step, trade_id
+from trioagg.exchanges import Feed
+from trioagg.exchanges import _memo as memo
+from trioagg.exchanges._memo import Memo
+from trioagg.exchanges._numbers import positive, step, trade_id
 from trioagg.exchanges._records import Changed, candle, parted
 from trioagg.exchanges._times import length, nanos, rfc3339, seconds
-from trioagg.model import Candle
+from trioagg.exchanges.binance import Adapter
+from trioagg.model import Candle, Trade
 
 NOON = 1_772_452_800_000_000_000
 
@@ -75,3 +79,49 @@ def test_a_market_without_a_separator_is_parted_where_it_ends() -> None:
     quotes = ("USDT", "USD")
     found = [parted(name, quotes) for name in ("BTCUSDT", "BTCUSD", "USDT", "BTCEUR")]
     assert found == [("BTC", "USDT"), ("BTC", "USD"), None, None]
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "1e41", "1e-41", "Infinity"])
+def test_every_one_of_the_numbers_must_be_positive(wrong: str) -> None:
+    """At any place among the others, and it is the one that is named."""
+    for place in range(4):
+        with pytest.raises(WireError, match="not a positive number: " + str(Decimal(wrong)).replace("+", r"\+")):
+            positive(*(Decimal(wrong) if place == n else Decimal(7) for n in range(4)))
+
+
+def test_what_is_kept_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known before is never asked, an error is no answer, and beyond its bound a memo keeps no more."""
+    asked: list[int] = []
+
+    def ask(key: int) -> int:
+        asked.append(key)
+        return 10 // key
+
+    monkeypatch.setattr(memo, "KEPT", 3)
+    kept = Memo(ask, {7: 70})
+
+    for key in (0, 0):
+        with pytest.raises(ZeroDivisionError):
+            kept[key]
+    assert [kept[key] for key in (7, 1, 1, 2, 2, 5, 5)] == [70, 10, 10, 5, 5, 2, 2]
+    assert asked == [0, 0, 1, 2, 5, 5]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"stream":"btcusdt@trade","data":%b}',
+        b'{ "stream" : "btcusdt@trade" , "data" : %b }',
+        b'{"data":%b,"stream":"btcusdt@trade"}',
+        b"%b",
+    ],
+)
+def test_a_frame_means_the_same_however_it_begins(frame: bytes) -> None:
+    """Its first bytes say of which stream it is, or else the whole of it does."""
+    told = b'{"e":"trade","E":1,"s":"BTCUSDT","t":5,"p":"2","q":"3","T":1772452800000,"m":true}'
+    adapter = Adapter(Feed())
+
+    for _ in range(2):
+        out = adapter.digest([frame % told, (frame % told)[:-1]], 9)
+        assert out[0] == Trade("binance", "BTC/USDT", 5, Decimal(2), Decimal(3), "sell", NOON, 9)
+        assert type(out[1]).__name__ == "Quarantined"

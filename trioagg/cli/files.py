@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trioagg.cli.options import Config, Exchanges, Interval, Kind, Stored, Symbols, read_settings, stored, upper, value
+from trioagg.cli.options import Config, Exchanges, Interval, Kind, Stored, Symbols, read_quietly, stored, upper, value
 from trioagg.errors import SettingsError
 
 
@@ -42,7 +42,7 @@ def export(
     if span.first >= span.end:
         raise SettingsError(f"--to: bad value {end!r}: must be later than --from {first}")
     value("--interval", interval, chart.length)
-    settings = read_settings(config, database=("--database", database))
+    settings = read_quietly(config, database=("--database", database))
     chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
     _end_on_sigterm()
     with stored(settings) as db:
@@ -74,7 +74,7 @@ def chart(
 
     length = value("--interval", interval, view.length)
     scale = Scale(interval, length, value("--limit", limit, number(int, least=1, most=10_000)))
-    settings = read_settings(config, database=("--database", database))
+    settings = read_quietly(config, database=("--database", database))
     _end_on_sigterm()
     with stored(settings) as db:
         view.chart(db, symbol.upper(), scale, exchanges=exchange or (), output=output)

@@ -22,6 +22,7 @@ from trioagg.cli.options import (
     Stored,
     Symbols,
     given,
+    read_quietly,
     read_settings,
     stored,
     upper,
@@ -57,7 +58,7 @@ def show(
 
     rows = value("--limit", limit, number(int, least=1, most=1_000_000_000))
     value("--interval", interval, chart.length)
-    settings = read_settings(config, database=("--database", database))
+    settings = read_quietly(config, database=("--database", database))
     patience = best.STALE if stale is None else value("--stale", stale, number(float, least=0))
     if kind is Kind.BEST and follow:
         raise SettingsError("--follow: the kind 'best' is a look at now; follow 'ticker' or 'quotes'")
@@ -82,7 +83,7 @@ def gaps(
     """Show what is missing and why; exit 1 if anything is."""
     from trioagg.views import show as view
 
-    with stored(read_settings(config, database=("--database", database))) as db:
+    with stored(read_quietly(config, database=("--database", database))) as db:
         missing = view.show_gaps(db, form.value)
     if missing:
         raise typer.Exit(FAILED)
@@ -96,7 +97,7 @@ def verify(
     """Compare the ledger with the stored rows; exit 1 if they differ."""
     from trioagg.views.verify import show_differences
 
-    with stored(read_settings(config, database=("--database", database))) as db:
+    with stored(read_quietly(config, database=("--database", database))) as db:
         different = show_differences(db, form.value)
     if different:
         raise typer.Exit(FAILED)

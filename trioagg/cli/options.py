@@ -82,14 +82,27 @@ Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="S
 
 def read_settings(config: Path | None, **flags: tuple[str, Any]) -> Settings:
     """Read the settings under the flags that were given, and set up logging by them."""
-    from trioagg import logs
+    settings = read_quietly(config, **flags)
+    _set_up_logging(settings)
+    return settings
+
+
+def read_quietly(config: Path | None, **flags: tuple[str, Any]) -> Settings:
+    """The same for a command that has nothing to log, so that it starts fast."""
     from trioagg.settings import load, unknown_variables
 
     settings = load(file=config, environment=os.environ, flags=given(**flags))
-    logs.configure(level=settings.run.log_level, style=settings.run.log_format)
     for name in unknown_variables(os.environ, settings):
-        logs.log.warning("a variable sets nothing: no such section", name=name)
+        _set_up_logging(settings).warning("a variable sets nothing: no such section", name=name)
     return settings
+
+
+def _set_up_logging(settings: Settings) -> Any:
+    """Set it up, and give the log of the program itself."""
+    from trioagg import logs
+
+    logs.configure(level=settings.run.log_level, style=settings.run.log_format)
+    return logs.log
 
 
 def given(**flags: tuple[str, Any]) -> Values:

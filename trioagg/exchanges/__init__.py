@@ -33,6 +33,7 @@ import msgspec
 
 from trioagg.errors import SettingsError, WireError
 from trioagg.exchanges import _numbers
+from trioagg.exchanges._memo import Memo
 from trioagg.exchanges._terms import (
     FRESH,
     Ack,
@@ -93,8 +94,6 @@ __all__ = [
 
 LONGEST = 64
 """Characters of a symbol; no market's has as many."""
-REMEMBERED = 20_000
-"""Spellings that a connection remembers."""
 
 
 class Exchange(ABC):
@@ -124,7 +123,7 @@ class Exchange(ABC):
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         known: list[Instrument | Subscription] = [*feed.instruments, *feed.subscriptions]
-        self.__symbols = {item.native: item.symbol for item in known}
+        self.__symbols = Memo(self._met, {item.native: item.symbol for item in known})
         self.__wanted = {(item.symbol, item.channel) for item in feed.subscriptions}
 
     @classmethod
@@ -169,15 +168,13 @@ class Exchange(ABC):
         Raises:
             WireError: it is no name of a market.
         """
-        return self.__symbols.get(native) or self._met(native)
+        return self.__symbols[native]
 
     def _met(self, native: str) -> str:
-        """The spelling of a market that nobody has named before; a hostile far end names more than are remembered."""
+        """The spelling of a market that no list named."""
         symbol = self.unified(native)
         if not (0 < len(symbol) <= LONGEST and symbol.isprintable()):
             raise WireError(f"impossible symbol {native[:LONGEST]!r}")
-        if len(self.__symbols) < REMEMBERED:
-            self.__symbols[native] = symbol
         return symbol
 
     def wants(self, symbol: str, channel: Channel) -> bool:
@@ -250,7 +247,7 @@ class Exchange(ABC):
         out: list[Output] = []
         for frame in frames:
             try:
-                out.extend(self.received(frame, at))
+                out += self.received(frame, at)
             except GARBLED as error:
                 out.append(Quarantined(self.name, at, reason(error), frame))
             at += 1

@@ -24,16 +24,19 @@ EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 """Turns a number of contracts into an amount, and refuses to round."""
 
 
-def positive(*numbers: Decimal) -> None:
-    """Check numbers that must be there and above zero.
+def positive(number: Decimal, other: Decimal = SMALLEST, *more: Decimal) -> None:
+    """Check numbers that must be there and above zero; most come in pairs, a price and an amount.
 
     Raises:
         WireError: one of them is zero, negative, absurd or infinite.
         decimal.InvalidOperation: one of them is not a number.
     """
-    for number in numbers:
-        if not SMALLEST <= number <= LARGEST or number.__sizeof__() > WIDEST:
-            raise WireError(f"not a positive number: {number}"[:120])
+    if not SMALLEST <= number <= LARGEST or number.__sizeof__() > WIDEST:
+        raise WireError(f"not a positive number: {number}"[:120])
+    if not SMALLEST <= other <= LARGEST or other.__sizeof__() > WIDEST:
+        raise WireError(f"not a positive number: {other}"[:120])
+    if more:
+        positive(*more)
 
 
 def quantities(*numbers: Decimal | None) -> None:
@@ -44,7 +47,7 @@ def quantities(*numbers: Decimal | None) -> None:
         decimal.InvalidOperation: one of them is not a number.
     """
     for number in numbers:
-        if number:
+        if number and not (SMALLEST <= number <= LARGEST and number.__sizeof__() <= WIDEST):
             positive(number)
 
 

@@ -20,9 +20,12 @@ def nanos(stamp: int) -> Nanos:
     Raises:
         WireError: it lies outside the years 1970 to 2255.
     """
-    for limit, factor in ((9_000_000_000_000, 1_000_000), (9_000_000_000_000_000, 1_000), (9 * 10**18, 1)):
-        if 0 <= stamp < limit:
-            return stamp * factor
+    if 0 <= stamp < 9_000_000_000_000:
+        return stamp * 1_000_000
+    if 0 <= stamp < 9_000_000_000_000_000:
+        return stamp * 1_000
+    if 0 <= stamp < 9_000_000_000_000_000_000:
+        return stamp
     raise WireError(f"impossible time: {stamp}"[:80])
 
 

@@ -21,7 +21,6 @@ from typing import ClassVar
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Raw
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
@@ -41,8 +40,9 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _binance as wire
 from trioagg.exchanges._books import Change, JoinedBook
+from trioagg.exchanges._memo import Memo
 from trioagg.exchanges._numbers import positive, quantities
-from trioagg.exchanges._records import asked, candle, parted, unused
+from trioagg.exchanges._records import asked, candle, parted
 from trioagg.exchanges._times import nanos
 from trioagg.model import Channel, Instrument, Nanos, Side, Ticker, Trade
 
@@ -67,7 +67,7 @@ UNUSED_PATHS = (
 
 STREAMS = {Channel.TRADES: "trade", Channel.TICKER: "bookTicker", Channel.BOOK: "depth@100ms"}
 
-Route = Callable[[bytes | Raw, Nanos], Sequence[Output]]
+Route = Callable[[bytes, Nanos], Sequence[Output]]
 
 
 class Adapter(Exchange):
@@ -94,7 +94,7 @@ class Adapter(Exchange):
         super().__init__(feed)
         self._streams = sorted(self._stream(subscription) for subscription in feed.subscriptions)
         self._books: dict[str, JoinedBook] = {}
-        self._routes: dict[str, Route] = {}
+        self._routes = Memo(self._route)
         self._kinds: dict[str, Route] = {
             "trade": self._on_trade,
             "bookTicker": self._on_quote,
@@ -104,7 +104,7 @@ class Adapter(Exchange):
             "depthUpdate": self._on_depth,
             "kline": self._on_kline,
             "serverShutdown": self._on_shutdown,
-            **dict.fromkeys(UNUSED, unused),
+            **dict.fromkeys(UNUSED, wire.unused),
         }
 
     @classmethod
@@ -139,13 +139,7 @@ class Adapter(Exchange):
             yield Send(msgspec.json.encode(request).decode())
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        envelope = wire.envelope.decode(frame)
-        if envelope.stream:
-            route = self._routes.get(envelope.stream) or self._route(envelope.stream)
-            return route(envelope.data, at)
-        if kind := wire.bare_kind(envelope):
-            return self._kind(kind)(frame, at)
-        return (wire.answer(envelope),)
+        return self._routes[frame.partition(b",")[0]](frame, at)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
         path, query = asked(fetch)
@@ -177,47 +171,62 @@ class Adapter(Exchange):
         kind = STREAMS.get(subscription.channel, f"kline_{self.feed.candle}")
         return f"{subscription.native.lower()}@{kind}"
 
-    def _route(self, stream: str) -> Route:
+    def _route(self, head: bytes) -> Route:
+        """The route of frames that begin so up to a comma: those of a combined stream tell its name there."""
+        try:
+            return self._named(wire.head.decode(head + b"}").stream)
+        except msgspec.DecodeError:
+            return self._on_other
+
+    def _named(self, stream: str) -> Route:
         """The route of a stream's frames: by its name, unless it is one that nobody asked for."""
         whose, _, kind = stream.partition("@")
         kind = kind.partition("@")[0] if kind not in ("", "arr") else whose.removeprefix("!")
         route = self._kind("kline" if kind.startswith("kline_") else kind)
         uninvited = self._streams and stream not in self._streams and not whose.startswith("!")
-        self._routes[stream] = unused if uninvited else route
-        return self._routes[stream]
+        return wire.unused if uninvited else route
 
     def _kind(self, kind: str) -> Route:
         if kind not in self._kinds:
             raise WireError(f"unknown message kind {kind[:40]!r}")
         return self._kinds[kind]
 
-    def _on_trade(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
-        trade = wire.trade.decode(data)
+    def _on_other(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        """What does not begin with the name of a stream."""
+        told = wire.envelope.decode(frame)
+        if told.stream:
+            return self._named(told.stream)(frame, at)
+        if kind := wire.bare_kind(told):
+            return self._kind(kind)(wire.combined(frame), at)
+        return (wire.answer(told),)
+
+    def _on_trade(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        trade = wire.trade.decode(frame).data
         positive(trade.p, trade.q)
         side: Side = "sell" if trade.m else "buy"
         return (Trade("binance", self.symbol(trade.s), trade.t, trade.p, trade.q, side, nanos(trade.T), at),)
 
-    def _on_quote(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
-        q = wire.quote.decode(data)
+    def _on_quote(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        q = wire.quote.decode(frame).data
         quantities(q.b, q.B, q.a, q.A)
         symbol = self.symbol(q.s)
         return (Ticker("binance", symbol, q.b, q.B, q.a, q.A, *self.daily(symbol, at), None, at),)
 
-    def _on_day(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
-        day = wire.day.decode(data)
+    def _on_day(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        day = wire.day.decode(frame).data
         quantities(day.b, day.B, day.a, day.A, day.c, day.v)
         symbol = self.symbol(day.s)
         self.feed.board[symbol] = Daily(day.c, day.v, at)
         return (Ticker("binance", symbol, day.b, day.B, day.a, day.A, day.c, day.v, nanos(day.E), at),)
 
-    def _on_kline(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
-        kline = wire.kline.decode(data)
+    def _on_kline(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        kline = wire.kline.decode(frame).data
         k, market = kline.k, (self.symbol(kline.s), kline.k.i)
         prices = (k.o, k.h, k.l, k.c)
         return (candle("binance", market, nanos(k.t), prices=prices, volume=k.v, closed=k.x, at=at),)
 
-    def _on_depth(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
-        told = wire.depth.decode(data)
+    def _on_depth(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        told = wire.depth.decode(frame).data
         symbol = self.symbol(told.s)
         if not self.wants(symbol, Channel.BOOK):
             return ()
@@ -238,7 +247,8 @@ class Adapter(Exchange):
             return ()
         return self._book(symbol).join(told.lastUpdateId, told.bids, told.asks, stamp=None, at=at)
 
-    def _on_shutdown(self, data: bytes | Raw, at: Nanos) -> Sequence[Output]:
+    def _on_shutdown(self, frame: bytes, at: Nanos) -> Sequence[Output]:
+        wire.envelope.decode(frame)
         return (Retire("the exchange announced its shutdown"),)
 
     def _rest_day(self, day: wire.RestDay, at: Nanos) -> Ticker:

@@ -112,6 +112,10 @@ class Continuity:
         self.open[place : place + 1] = halves
         return [halves[0], *self._halved(halves[1])]
 
+    def copy(self) -> Continuity:
+        """The same, to be changed apart from this."""
+        return Continuity(self.exchange, self.symbol, self.channel, self.lowest, self.highest, self.open.copy())
+
     def _touched(self, run: Run) -> list[Gap]:
         near = (gap for gap in self.open if gap.first <= run[1] and run[0] <= gap.last)
         return [gap for gap in near if any(_overlaps(part, run, LACKING) for part in gap.parts)]

@@ -211,14 +211,14 @@ class Draft:
 
     def _sorted(self, piece: Sequence[Record]) -> tuple[dict[Market, list[int]], list[Trade | Note]]:
         """The trade ids of markets whose exchange counts them up by one; the other trades and the notes in order."""
-        markets: dict[Market, list[int]] = {}
+        markets: defaultdict[Market, list[int]] = defaultdict(list)
         others: list[Trade | Note] = []
         for record in piece:
             if type(record) is Trade:
                 if not self.ledger.counts(record.exchange):
                     others.append(record)
                 elif isinstance(record.trade_id, int):
-                    markets.setdefault((record.exchange, record.symbol), []).append(record.trade_id)
+                    markets[record.exchange, record.symbol].append(record.trade_id)
             elif type(record) in NOTES:
                 others.append(cast(Note, record))
         return markets, others
@@ -330,8 +330,7 @@ class _Book:
         if market not in self.fresh:
             self.markets[market] = self._asked(market)
         elif market not in self._copied:
-            before = self.markets[market]
-            self.markets[market] = evolve(before, open=list(before.open))
+            self.markets[market] = self.markets[market].copy()
         self.fresh.add(market)
         self._copied.add(market)
         return self.markets[market]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from operator import itemgetter
 
@@ -22,32 +23,30 @@ class Course:
 
     Attributes:
         missed: how many lie between the first and the highest and did not come.
+        due: the id that follows the highest; None before the first.
     """
 
     missed: int = 0
-    _highest: int | None = None
+    due: int | None = None
     _holes: list[Run] = field(factory=list)
 
     def see(self, ids: Sequence[int]) -> None:
         """Take what came, in any order, repetitions allowed; ids below the first ones say nothing."""
-        if self._highest is not None and list(ids) == list(range(self._highest + 1, self._highest + 1 + len(ids))):
-            self._highest += len(ids)
-            return
         for run in runs(ids):
             self._take(run)
 
     def _take(self, run: Run) -> None:
         first, last = run
-        if self._highest is None:
-            self._highest = last
+        if self.due is None:
+            self.due = last + 1
             return
-        if first <= self._highest:
+        if first < self.due:
             self._fill(run)
-        elif first > self._highest + 1:
-            self._holes.append((self._highest + 1, first - 1))
-            self.missed += first - 1 - self._highest
+        elif first > self.due:
+            self._holes.append((self.due, first - 1))
+            self.missed += first - self.due
             del self._holes[:-HOLES]
-        self._highest = max(self._highest, last)
+        self.due = max(self.due, last + 1)
 
     def _fill(self, run: Run) -> None:
         """Late ids are missed no more."""
@@ -64,7 +63,7 @@ class Course:
 class Misses:
     """What one connection lacks of all its markets."""
 
-    _courses: dict[str, Course] = field(factory=dict)
+    _courses: defaultdict[str, Course] = field(factory=lambda: defaultdict(Course))
 
     @property
     def count(self) -> int:
@@ -72,10 +71,14 @@ class Misses:
         return sum(course.missed for course in self._courses.values())
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Take what one read brought."""
-        markets: dict[str, list[int]] = {}
+        """Take what one read brought: nearly all of it is due."""
+        others: defaultdict[str, list[int]] = defaultdict(list)
         for event in events:
-            if type(event) is Trade and isinstance(event.trade_id, int):
-                markets.setdefault(event.symbol, []).append(event.trade_id)
-        for symbol, ids in markets.items():
-            self._courses.setdefault(symbol, Course()).see(ids)
+            if type(event) is Trade and isinstance(number := event.trade_id, int):
+                course = self._courses[event.symbol]
+                if number == course.due:
+                    course.due = number + 1
+                else:
+                    others[event.symbol].append(number)
+        for symbol, ids in others.items():
+            self._courses[symbol].see(ids)

@@ -33,6 +33,10 @@ class Stretches:
     broken: str = ""
     open: list[Gap] = field(factory=list)
 
+    def copy(self) -> Stretches:
+        """The same, to be changed apart from this."""
+        return Stretches(self.exchange, self.symbol, self.channel, self.newest, self.broken, self.open.copy())
+
     def end(self, cause: str) -> None:
         """No connection carries it any more."""
         if self.newest is not None:

@@ -145,7 +145,7 @@ class Intake:
             self.note([Broken(adapter.name, adapter.feed.symbols(Channel.TRADES), "frames lost", at)])
             after, more = self._put(out[place + 1 :], adapter, at)
             return [*before, *after], [*wanted, *more]
-        actions = [item for item in out if isinstance(item, ACTIONS)] if kinds & set(ACTIONS) else []
+        actions = [] if kinds.isdisjoint(ACTIONS) else [item for item in out if isinstance(item, ACTIONS)]
         events = cast(list[Event], [item for item in out if not isinstance(item, ACTIONS)] if actions else out)
         weight = self._report(adapter.name, events) if Quarantined in kinds else 0
         if Missed in kinds:

@@ -130,12 +130,11 @@ class Splitter:
         """Takes the next bytes; the splitter must be empty."""
         if not self.open and self._pass < _FOR_EVER:
             self._read_answer(chunk)
-        if self._torn:
+        if len(self._torn) + len(chunk) < self._needed:
             self._torn += chunk
-            if len(self._torn) < self._needed:
-                return
-            chunk, self._torn = self._torn, bytearray()
-        self._data, self._at = bytes(chunk), 0
+            return
+        self._data, self._at = b"".join((self._torn, chunk)), 0
+        self._torn, self._needed = bytearray(), 0
 
     def texts(self) -> list[bytes]:
         """The payloads of the plain text frames that come next."""
