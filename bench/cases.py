@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import closing
+from http.client import HTTPConnection
 from types import ModuleType
 from typing import Any
 
@@ -98,6 +100,7 @@ class Bench:
 
     def one(self, case: Case) -> Any:
         """What a fresh process measures."""
+        self._prepare(case.load)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         if case.load.scheme == "wss":
             environment["SSL_CERT_FILE"] = self.server.trust
@@ -107,6 +110,12 @@ class Bench:
                 command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, timeout=PATIENCE
             )
         return json.loads(found.stdout.splitlines()[-1])
+
+    def _prepare(self, load: Load) -> None:
+        """Have the server make a load's frames, so that no case waits for that."""
+        with closing(HTTPConnection(self.server.plain)) as connection:
+            connection.request("GET", load.ws.partition(load.server)[2] + "/api/v3/time")
+            connection.getresponse().read()
 
     def turns(self, cases: Mapping[str, Case], rounds: int) -> dict[str, list[Any]]:
         """Every case, one after the other, as often as asked: A B A B."""

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from attrs import asdict, define, evolve, field, frozen
 
+START = 10
+"""One latency in so many, the first ones, does not count."""
+
 
 @frozen
 class Load:
@@ -97,9 +100,9 @@ class Watch:
     _cpu: float = field(factory=time.process_time, init=False)
 
     def stop(self, messages: int, latencies: Sequence[int] = ()) -> Figures:
-        """The figures up to now; latencies in nanoseconds."""
+        """The figures up to now; latencies in nanoseconds, of which the first part waited for our start."""
         seconds, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
-        late = sorted(latencies)
+        late = sorted(latencies[len(latencies) // START :])
         cuts = [late[int(len(late) * part)] / 1e6 if late else 0.0 for part in (0.5, 0.99, 0.999)]
         return Figures(messages, seconds, cpu, peak(), *cuts)
 

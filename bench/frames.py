@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -91,13 +91,13 @@ def natives(count: int, first: int = 0) -> dict[str, str]:
     return {f"C{number:02}USDT": f"C{number:02}/USDT" for number in range(first, first + count)}
 
 
-def kinds(shape: str, symbols: Mapping[str, str]) -> dict[str, str]:
+def kinds(shape: str, symbols: Collection[str]) -> dict[str, str]:
     """What each market's messages are: its native spelling → the kind."""
     mix = MIX if shape == "mixed" else (shape,)
     return {native: mix[place % len(mix)] for place, native in enumerate(symbols)}
 
 
-def pattern(shape: str, symbols: Mapping[str, str], when: str = "") -> list[bytes]:
+def pattern(shape: str, symbols: Collection[str], when: str = "") -> list[bytes]:
     """One block of frames, the symbols in turn, with ``MARK`` where digits advance; ``when`` instead of such a time."""
     told = kinds(shape, symbols)
     turns = (

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,10 +51,16 @@ class Address(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What a request's path asks for."""
+    """What a request's path asks for.
 
-    shape: str
+    Attributes:
+        symbols: the markets, see ``natives``.
+        frames: one block; a request to REST has them made before the feed is timed.
+        rest: the path behind it.
+    """
+
     symbols: dict[str, str]
+    frames: list[bytes]
     messages: int
     rate: int
     rest: str
@@ -61,8 +68,15 @@ class Wanted(NamedTuple):
     @classmethod
     def of(cls, path: str) -> Wanted:
         """Read a path."""
-        _, shape, first, symbols, count, rate, *rest = path.split("/")
-        return cls(shape, natives(int(symbols), int(first)), int(count), int(rate), "/".join(rest))
+        _, shape, first, count, messages, rate, *rest = path.split("/")
+        symbols = natives(int(count), int(first))
+        frames = _frames(shape, tuple(symbols), STAMP if int(rate) else "")
+        return cls(symbols, frames, int(messages), int(rate), "/".join(rest))
+
+
+@cache
+def _frames(shape: str, symbols: tuple[str, ...], when: str) -> list[bytes]:
+    return pattern(shape, symbols, when)
 
 
 class Peer:
@@ -144,7 +158,7 @@ def _upgrade(connection: socket.socket, key: bytes) -> None:
 
 def _stream(connection: socket.socket, wanted: Wanted) -> None:
     peer = Peer(connection)
-    for piece in _paced(wanted) if wanted.rate else blocks(pattern(wanted.shape, wanted.symbols), wanted.messages):
+    for piece in _paced(wanted) if wanted.rate else blocks(wanted.frames, wanted.messages):
         connection.sendall(piece)
         if not peer.hear():
             return
@@ -156,7 +170,7 @@ def _paced(wanted: Wanted) -> Iterator[bytes]:
     """One frame at a time, each when it is due, stamped with the time of sending."""
     gap, stamp = 1 / wanted.rate, STAMP.encode()
     due = time.perf_counter()
-    for frame in single(pattern(wanted.shape, wanted.symbols, STAMP), wanted.messages):
+    for frame in single(wanted.frames, wanted.messages):
         while time.perf_counter() < due:  # a sleep would wake up too late
             pass
         yield frame.replace(stamp, b"%016d" % (time.time_ns() // 1000))

@@ -20,5 +20,5 @@ def measure(bench: Bench) -> Section:
     found = bench.figures(cases, bench.rounds)
     pair = found[str(MANY)], found["1"]
     aims = [Aim(f"CPU per message, {MANY} / 1 exchanges → row", 1.1, ratio(*pair, micros))]
-    titles = {name: f"{name} → committed row" for name in found}
+    titles = {name: f"exchanges: {name} → committed row" for name in found}
     return Section("Exchanges", [SAYS, throughput(found, titles), ratios({f"{MANY} / 1": pair})], aims)

@@ -21,5 +21,5 @@ def measure(bench: Bench) -> Section:
     found = bench.figures(cases, bench.rounds)
     pairs = {f"{MANY} / 1 → {what}": (found[f"{MANY} → {what}"], found[f"1 → {what}"]) for what in ("event", "row")}
     aims = [Aim(f"CPU per message, {name}", 1.1, ratio(*pair, micros)) for name, pair in pairs.items()]
-    titles = {name: f"{name.replace(' ', ' symbols ', 1)}" for name in found}
+    titles = {name: f"symbols: {name}" for name in found}
     return Section("Symbols", [throughput(found, titles), ratios(pairs)], aims)
