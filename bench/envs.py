@@ -55,6 +55,7 @@ def _do(*command: str) -> None:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE)  # noqa: S603  (our own words)
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if line.strip()]
-        raise LeftOut(lines[-1] if lines else f"{command[1:3]} failed") from None
+        told = [line for line in lines if line.startswith("ERROR")] or lines or [f"{command[1:3]} failed"]
+        raise LeftOut(told[-1]) from None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LeftOut(str(error)) from None

@@ -39,6 +39,6 @@ def _aims(fast: dict[str, Rounds]) -> list[Aim]:
     peer = fast.get("cryptofeed3 event")
     cost = ratio(fast["our row"], peer, micros) if peer else []
     return [
-        Aim("live, CPU per message, ours to a committed row to cryptofeed3's callback", 0.4, cost),
+        Aim("live, CPU per message, our row / cryptofeed3 event", 0.4, cost),
         Aim("live, p99 from sending to the commit", 25, [one.p99 for one in fast["our row"]], unit=" ms"),
     ]

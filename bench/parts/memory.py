@@ -17,7 +17,7 @@ def measure(bench: Bench) -> Section:
     row = (f"{bench.stall:g} s", *sizes, f"{load.messages:,}", f"{found['stored']:,.0f}")
     says = "The server sends as fast as we take it; then a commit stands still for so long, and then all goes on."
     aims = [
-        Aim("memory, most during the stall to just before it", 1.2, [found["during"] / found["before"]]),
-        Aim("messages stored after it, of those sent", 1, [found["stored"] / load.messages], least=True),
+        Aim("memory, most during the stall / just before it", 1.2, [found["during"] / found["before"]]),
+        Aim("messages stored after the stall / sent", 1, [found["stored"] / load.messages], least=True),
     ]
     return Section("A store that stands still", [says, table(head, [row])], aims)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from bench.cases import Bench, Case
+from bench.cases import Bench, Case, say
 from bench.report import Aim, Section, spread, table
 
 FEW = 10_000
@@ -18,27 +18,31 @@ EARLY = 100_000
 def measure(bench: Bench) -> Section:
     """Fill a file, and look at it and at a small one."""
     with tempfile.TemporaryDirectory() as folder:
-        files = {rows: str(Path(folder) / f"{rows}.db") for rows in (FEW, bench.rows)}
-        rates = {
-            rows: bench.one(Case("bench.ours.growth:fill", evolve(bench.load, messages=rows), (file,)))
-            for rows, file in files.items()
-        }[bench.rows]
-        found = bench.turns({str(rows): _show(bench, file) for rows, file in files.items()}, bench.rounds)
-        size = Path(files[bench.rows]).stat().st_size / bench.rows
-    looks = [[one["seconds"] for one in found[str(rows)]] for rows in files]
-    shown = [
-        (f"`show trades` at {rows:,} rows", f"{spread(look, '.3f')} s") for rows, look in zip(files, looks, strict=True)
+        small, large = (str(Path(folder) / name) for name in ("small.db", "large.db"))
+        _fill(bench, FEW, small)
+        rates = _fill(bench, bench.rows, large)
+        size = Path(large).stat().st_size / bench.rows
+        found = bench.turns({"few": _show(bench, small), "many": _show(bench, large)}, bench.rounds)
+    few, many = ([one["seconds"] for one in found[name]] for name in ("few", "many"))
+    rows = [
+        (f"rows a second, written at {EARLY:,}", f"{rates['early']:,.0f}"),
+        (f"rows a second, written at {bench.rows:,}", f"{rates['late']:,.0f}"),
+        (f"s for `show trades` at {FEW:,}", spread(few, ".3f")),
+        (f"s for `show trades` at {bench.rows:,}", spread(many, ".3f")),
+        ("bytes a row", f"{size:.0f}"),
     ]
-    written = [
-        (f"rows a second {when}", f"{rates[key]:,.0f}")
-        for when, key in ((f"at {EARLY:,} rows", "early"), (f"at {bench.rows:,} rows", "late"))
-    ]
+    looks = [late / early for early, late in zip(few, many, strict=True)]
     aims = [
-        Aim(f"`show` at {bench.rows:,} rows to {FEW:,}", 1.2, [many / few for few, many in zip(*looks, strict=True)]),
-        Aim(f"write rate at {bench.rows:,} rows to {EARLY:,}", 0.8, [rates["late"] / rates["early"]], least=True),
+        Aim(f"`show trades` at {bench.rows:,} rows / at {FEW:,}", 1.2, looks),
+        Aim(f"write rate at {bench.rows:,} rows / at {EARLY:,}", 0.8, [rates["late"] / rates["early"]], least=True),
     ]
-    rows = [*written, *shown, ("bytes a row", f"{size:.0f}")]
     return Section("Rows stored", [table(("what", "found"), rows)], aims)
+
+
+def _fill(bench: Bench, rows: int, file: str) -> dict[str, float]:
+    say(f"writing {rows:,} rows")
+    rates: dict[str, float] = bench.one(Case("bench.ours.growth:fill", evolve(bench.load, messages=rows), (file,)))
+    return rates
 
 
 def _show(bench: Bench, file: str) -> Case:

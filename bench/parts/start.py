@@ -12,8 +12,20 @@ from bench.cases import Bench, Case
 from bench.report import Aim, Section, spread, table
 
 ROWS = 1000
-OURS = {"--help": ("--help",), "show --format json": ("show", "--format", "json"), "show": ("show",)}
-AIMS = (("--help", "import typer", 2.0), ("show --format json", "import typer", 3.0), ("show", "import pandas", 1.3))
+FILE = "FILE"
+COMMANDS = {
+    "--help": ("-m", "trioagg", "--help"),
+    "show --format json": ("-m", "trioagg", "show", "--format", "json", "--database", FILE),
+    "show": ("-m", "trioagg", "show", "--database", FILE),
+    "import typer": ("-c", "import typer"),
+    "import pandas": ("-c", "import pandas"),
+}
+"""What Python is told; ``FILE`` is a database with tickers."""
+AIMS = {
+    ("--help", "import typer"): 2.0,
+    ("show --format json", "import typer"): 3.0,
+    ("show", "import pandas"): 1.3,
+}
 
 
 def measure(bench: Bench) -> Section:
@@ -21,29 +33,22 @@ def measure(bench: Bench) -> Section:
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "start.db")
         bench.one(Case("bench.ours.growth:fill", evolve(bench.load, messages=ROWS, shape="bookTicker"), (file,)))
-        commands = {name: ("-m", "trioagg", *words, *_where(words, file)) for name, words in OURS.items()}
-        commands |= {name: ("-c", name) for name in ("import typer", "import pandas")}
-        cases = {
-            name: Case("bench.ours.commands:wait", bench.load, (sys.executable, *words))
-            for name, words in commands.items()
-        }
+        cases = {name: _command(bench, words, file) for name, words in COMMANDS.items()}
         for case in cases.values():
             bench.one(case)  # what is read for the first time comes from the disk
         found = bench.turns(cases, bench.rounds)
+    seconds = {name: [one["seconds"] for one in rounds] for name, rounds in found.items()}
     rows = [
-        (f"`{name}`", *(spread((one[what] for one in found[name]), ".3f") for what in ("seconds", "cpu")))
-        for name in found
+        (f"`{name}`", spread(seconds[name], ".3f"), spread((one["cpu"] for one in rounds), ".3f"))
+        for name, rounds in found.items()
     ]
     aims = [
-        Aim(
-            f"`{ours}` to `python -c '{other}'`",
-            bound,
-            [a["seconds"] / b["seconds"] for a, b in zip(found[ours], found[other], strict=True)],
-        )
-        for ours, other, bound in AIMS
+        Aim(f"s, `{ours}` / `{other}`", bound, [a / b for a, b in zip(seconds[ours], seconds[other], strict=True)])
+        for (ours, other), bound in AIMS.items()
     ]
     return Section("Start-up", [table(("command", "s", "CPU s"), rows)], aims)
 
 
-def _where(words: tuple[str, ...], file: str) -> tuple[str, ...]:
-    return ("--database", file) if "show" in words else ()
+def _command(bench: Bench, words: tuple[str, ...], file: str) -> Case:
+    told = [file if word == FILE else word for word in words]
+    return Case("bench.ours.commands:wait", bench.load, (sys.executable, *told))
