@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -79,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> None:
             wanted=chosen.peers,
         )
         found = measure(bench, chosen.parts or parts.NAMES)
-    about += f"\n- {(time.monotonic() - began) / 60:.0f} minutes"
+    about += f"\n- {(time.monotonic() - began) / 60:.0f} minutes, load {os.getloadavg()[0]:.1f} at the end"
     text = f"# Results\n\n{about}\n\n{NOTES}\n\n{found}\n"
     sys.stdout.write(text)
     if chosen.write:

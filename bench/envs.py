@@ -13,6 +13,7 @@ from bench.server import ROOT
 
 FOLDER = ROOT / ".bench"
 COMMON = ("attrs==26.1.0",)  # what `bench.figures` needs
+INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1")
 PATIENCE = 600.0  # seconds for one step
 
 
@@ -34,7 +35,7 @@ def python_for(name: str, peer: ModuleType) -> str:
     if not (done.is_file() and done.read_text(encoding="utf-8") == wanted):
         shutil.rmtree(folder, ignore_errors=True)
         _do(base, "-m", "venv", str(folder))
-        _do(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.PINS, *COMMON)
+        _do(str(python), *INSTALL, *peer.PINS, *COMMON)
         done.write_text(wanted, encoding="utf-8")
     return str(python)
 

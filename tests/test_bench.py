@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ from bench import __main__ as command
 from bench import envs, parts, peers, report
 from bench.cases import Bench, Case
 from bench.drain import drain
-from bench.figures import Figures, Load
+from bench.figures import Figures, Load, Watch
 from bench.frames import HEAD, MARK, SHAPES, STAMP, answer, blocks, natives, pattern, single
 from bench.ours import adapter, feed, files, polls
 from bench.ours.growth import fill
@@ -29,7 +31,7 @@ from bench.ours.memory import stalled
 from bench.ours.stages import stages
 from bench.peers import floor, naive
 from bench.report import Aim, Section
-from bench.server import Address, load_server
+from bench.server import ROOT, Address, load_server
 from trioagg.exchanges.binance import Adapter
 from trioagg.model import Trade
 
@@ -245,6 +247,25 @@ def test_a_peer_that_fails_is_left_out(bench: Bench, monkeypatch: pytest.MonkeyP
 
     assert bench.peer("ccxtpro", "event", bench.load) == {}
     assert "did not come through" in bench.left_out["ccxtpro"]
+
+
+def test_the_last_message_ends_a_peer() -> None:
+    """Its loop would go on for ever; what it says on the way does not matter."""
+    code = (
+        "from bench.figures import Load; from bench.peers import Count; count = Count(Load('', 1, 3, rate=1));"
+        "print('hello'); [count.sent(0) for _ in iter(int, 1)]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30, check=True)
+
+    figures = Figures(**json.loads(done.stdout.splitlines()[-1]))
+    assert figures.messages == 3 and figures.p50 > 1e9
+
+
+def test_the_start_is_no_latency() -> None:
+    """The first tenth of a feed waited for the client to start."""
+    figures = Watch().stop(100, [10**9] * 10 + [10**6] * 88 + [10**7, 10**8])
+
+    assert (figures.p50, figures.p99, figures.p999) == (1.0, 100.0, 100.0)
 
 
 def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
