@@ -22,6 +22,7 @@ from bench.server import ROOT, Address
 
 PATIENCE = 900.0  # seconds for one case
 TRIAL = 1000  # messages
+HASTE = 90.0  # seconds for a trial
 
 
 @frozen
@@ -89,7 +90,8 @@ class Bench:
             say(f"trying {module.TITLE}")
             try:
                 python = python_for(name, module)
-                self.one(Case(f"{module.__name__}:event", evolve(self.load, messages=TRIAL), python=python))
+                trial = Case(f"{module.__name__}:event", evolve(self.load, messages=TRIAL), python=python)
+                self.one(trial, patience=HASTE)
             except LeftOut as reason:
                 self.left_out[name] = str(reason)
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
@@ -98,8 +100,8 @@ class Bench:
                 self.used[name] = python
         return name in self.used
 
-    def one(self, case: Case) -> Any:
-        """What a fresh process measures."""
+    def one(self, case: Case, *, patience: float = PATIENCE) -> Any:
+        """What a fresh process measures, within so many seconds."""
         self._prepare(case.load)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         if case.load.scheme == "wss":
@@ -107,7 +109,7 @@ class Bench:
         command = [case.python, "-m", "bench.child", case.target, json.dumps(asdict(case.load)), *case.words]
         with tempfile.TemporaryDirectory() as folder:  # some libraries leave files where they are
             found = subprocess.run(  # noqa: S603  (our own words)
-                command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, timeout=PATIENCE
+                command, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, timeout=patience
             )
         return json.loads(found.stdout.splitlines()[-1])
 
