@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -50,7 +51,10 @@ def measure(bench: Bench, names: Sequence[str]) -> str:
     sections = []
     for name in names:
         say(f"== {name}")
-        sections.append(parts.measure(name, bench))
+        try:
+            sections.append(parts.measure(name, bench))
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            sections.append(report.Section(name, [f"**This part failed**, at `{error.cmd[3]}`."]))
     whole = [f"## Aims\n\n{report.aims(sections)}"] if any(section.aims for section in sections) else []
     return "\n\n".join([*whole, *(section.text for section in sections), *_peers(bench)])
 

@@ -129,8 +129,7 @@ def single(frames: list[bytes], count: int) -> Iterator[bytes]:
 def answer(path: str, symbols: Mapping[str, str]) -> bytes:
     """What REST answers to a path of Binance's."""
     name = path.partition("?")[0].rpartition("/")[2]
-    told = {"exchangeInfo": _listing, "depth": _snapshot, "24hr": _days, "time": _time}.get(name, _listing)
-    return json.dumps(told(symbols)).encode()
+    return json.dumps(ANSWERS.get(name, _nothing)(symbols)).encode()
 
 
 def _listing(symbols: Mapping[str, str]) -> Any:
@@ -182,3 +181,13 @@ def _day(turn: Turn) -> dict[str, Any]:
 
 def _time(symbols: Mapping[str, str]) -> Any:
     return {"serverTime": time.time_ns() // 1_000_000}
+
+
+def _nothing(symbols: Mapping[str, str]) -> Any:
+    """No trades, no candles."""
+    return []
+
+
+ANSWERS: Mapping[str, Callable[[Mapping[str, str]], Any]] = MappingProxyType(
+    {"exchangeInfo": _listing, "depth": _snapshot, "24hr": _days, "time": _time}
+)

@@ -132,7 +132,7 @@ def test_a_stalled_store_loses_nothing(load: Load) -> None:
     """Everything is stored after the stall, and memory was looked at."""
     found = stalled(evolve(load, messages=20_000), "0.5")
 
-    assert found["stored"] == 20_000 and found["seconds"] > 0.5
+    assert (found["stored"], found["duplicates"]) == (20_000, 0) and found["seconds"] > 0.5
     assert 10 < found["before"] <= found["during"] <= found["most"] + 1
 
 
@@ -303,6 +303,18 @@ def test_a_part_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
 
     told = capsys.readouterr().out
     assert "`python -m bench stages --quick" in told and "| all of them " in told and "## REST" not in told
+
+
+def test_a_part_that_fails_costs_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says where, and the next part is measured."""
+
+    def fail(name: str, bench: Bench) -> Section:
+        return bench.one(Case("bench.nowhere:case", bench.load)) if name == "rows" else Section(name, ["is there"])
+
+    monkeypatch.setattr(parts, "measure", fail)
+    told = command.measure(bench, ["rows", "start"])
+
+    assert "## rows\n\n**This part failed**, at `bench.nowhere:case`." in told and "is there" in told
 
 
 @pytest.mark.parametrize("words", [["sockets"], ["--peers", "nobody"], ["start", "--write"]])

@@ -125,5 +125,6 @@ async def collect(loads: Sequence[Load], kind: type[Watched]) -> Figures:
                 await watched.full.wait()
                 feeds.cancel_scope.cancel()
     assert watched.figures
-    assert outcome.tally.stored == outcome.tally.received >= watched.count
+    assert outcome.tally.received == outcome.tally.stored + outcome.tally.duplicates
+    assert outcome.tally.stored >= watched.count
     return watched.figures

@@ -22,19 +22,22 @@ def stalled(load: Load, seconds: str) -> dict[str, float]:
     """A feed as fast as it goes, whose store stands still for so many seconds in its midst; then all must be stored.
 
     Returns:
-        Memory just before, MB; the most during it and after it; messages a second of the whole.
+        Memory just before, MB; the most during it, and ever; seconds in all; messages stored, and those that came
+        twice, since the connection was replaced meanwhile.
     """
     found: dict[str, float] = {}
 
     @define(eq=False)
     class Stalled(Watched):
         async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
-            if not found and self.stored >= self.count // WARM:
+            if "before" not in found and self.stored >= self.count // WARM:
                 found["before"] = found["during"] = resident()
                 for _ in range(round(float(seconds) / EVERY)):
                     await trio.sleep(EVERY)
                     found["during"] = max(found["during"], resident())
-            return await super().write(batch, draft)
+            written = await super().write(batch, draft)
+            found["duplicates"] = found.get("duplicates", 0) + written.duplicates
+            return written
 
     figures = run(lambda: collect([load], Stalled))
     return {**found, "most": figures.rss, "seconds": figures.seconds, "stored": figures.messages}

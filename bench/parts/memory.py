@@ -12,9 +12,9 @@ def measure(bench: Bench) -> Section:
     """One stall at full feed."""
     load = evolve(bench.load, messages=bench.messages * 2)
     found = bench.one(Case("bench.ours.memory:stalled", load, (str(bench.stall),)))
-    head = ("stall", "MB just before", "most during it", "most of the whole run", "messages", "of which stored")
+    head = ("stall", "MB just before", "most during it", "most of the whole run", "messages", "stored", "came twice")
     sizes = (f"{found[what]:.0f}" for what in ("before", "during", "most"))
-    row = (f"{bench.stall:g} s", *sizes, f"{load.messages:,}", f"{found['stored']:,.0f}")
+    row = (f"{bench.stall:g} s", *sizes, f"{load.messages:,}", f"{found['stored']:,.0f}", f"{found['duplicates']:,.0f}")
     says = "The server sends as fast as we take it; then a commit stands still for so long, and then all goes on."
     aims = [
         Aim("memory, most during the stall / just before it", 1.2, [found["during"] / found["before"]]),

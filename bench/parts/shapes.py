@@ -15,10 +15,10 @@ parts, by symbol. For 1 and 500 symbols see below, for small reads the live feed
 
 def measure(bench: Bench) -> Section:
     """Events of every shape, and rows of those that are one row each."""
-    half = evolve(bench.load, messages=max(1, bench.messages // 2))
-    loads = {f"{shape}, ws": evolve(half, shape=shape) for shape in (*SHAPES, "mixed") if shape != "aggTrade"}
+    some = evolve(bench.load, messages=max(1, bench.messages // 4))
+    loads = {f"{shape}, ws": evolve(some, shape=shape) for shape in (*SHAPES, "mixed") if shape != "aggTrade"}
     if bench.server.secure:
-        loads["trade, wss"] = evolve(half, server=bench.server.secure, scheme="wss")
+        loads["trade, wss"] = evolve(some, server=bench.server.secure, scheme="wss")
     cases = {f"{name} → event": Case("bench.ours.feed:event", load) for name, load in loads.items()}
     cases |= {
         f"{name} → committed row": Case("bench.ours.feed:row", load)
