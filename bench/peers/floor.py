@@ -55,8 +55,9 @@ def row(load: Load) -> Figures:
 
 async def _drop(load: Load) -> Figures:
     watch = Watch()
-    async for _ in _events(load):
-        pass
+    async with await _connected(load) as stream:
+        async for _ in _events(stream, load):
+            pass
     return watch.stop(load.messages)
 
 
@@ -74,27 +75,30 @@ async def _store(load: Load) -> Figures:
 
 
 async def _receive(load: Load, sender: trio.MemorySendChannel[list[Trade]]) -> None:
-    async with sender:
-        async for events in _events(load):
+    async with sender, await _connected(load) as stream:
+        async for events in _events(stream, load):
             await sender.send(events)
 
 
-async def _events(load: Load) -> AsyncIterator[list[Trade]]:
-    """What each read brings, until all messages are there."""
+async def _connected(load: Load) -> trio.SocketStream:
+    """The server, asked for the feed."""
     host, _, port = load.server.partition(":")
-    async with await trio.open_tcp_stream(host, int(port)) as stream:
-        await stream.send_all(HANDSHAKE.format(load.place.partition("/")[2], load.server).encode())
-        symbols, left, data = natives(load.symbols), load.messages, b""
-        while b"\r\n\r\n" not in data:
-            data += await stream.receive_some(65536)
-        data = data.partition(b"\r\n\r\n")[2]
-        while True:
-            events, rest = bare(data, symbols, load.tick)
-            left -= len(events)
-            yield events
-            if not left:
-                return
-            data = rest + await stream.receive_some(65536)
+    stream = await trio.open_tcp_stream(host, int(port))
+    await stream.send_all(HANDSHAKE.format(load.place.partition("/")[2], load.server).encode())
+    return stream
+
+
+async def _events(stream: trio.SocketStream, load: Load) -> AsyncIterator[list[Trade]]:
+    """What each read brings, until all messages are there."""
+    symbols, left, data = natives(load.symbols), load.messages, b""
+    while b"\r\n\r\n" not in data:
+        data += await stream.receive_some(65536)
+    data = data.partition(b"\r\n\r\n")[2]
+    while left:
+        events, rest = bare(data, symbols, load.tick)
+        left -= len(events)
+        yield events
+        data = rest + (await stream.receive_some(65536) if left else b"")
 
 
 def bare(data: bytes, symbols: Mapping[str, str], tick: int) -> tuple[list[Trade], bytes]:
