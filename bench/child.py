@@ -1,39 +1,24 @@
-"""One case in a process of its own: ``python -m bench.child CASE SERVER SYMBOLS MESSAGES RATE`` prints its figures."""
+"""One case in a process of its own: ``python -m bench.child MODULE:FUNCTION LOAD [WORD…]`` prints figures as JSON."""
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 
-import trio
-from attrs import asdict
-
-from bench import others, ours, stages
-from bench.figures import Load
+from bench.figures import Load, tell
+from bench.peers import call
 from bench.server import pin
-from trioagg import logs
-from trioagg.cli.collecting import collect_less_garbage
-
-CASES = {
-    "floor": others.floor,
-    "our event": ours.our_event,
-    "naive event": others.naive_event,
-    "our row": ours.our_row,
-    "naive row": others.naive_row,
-}
 
 
-def main(case: str, server: str, *numbers: str) -> None:
+def main(target: str, load: str, *words: str) -> None:
     """Measure one case."""
     pin(0)
-    logs.configure(level="ERROR")
-    collect_less_garbage()  # as the program does, for all cases alike
-    symbols, messages, rate = map(int, numbers)
-    if case == "stages":
-        found = trio.run(stages.measure, symbols, messages)
-    else:
-        found = asdict(trio.run(CASES[case], Load(server, symbols, messages, rate)))
-    sys.stdout.write(json.dumps(found))
+    case = call(target)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1000)  # as `trioagg run` does, for all cases alike
+    tell(case(Load(**json.loads(load)), *words))
 
 
 if __name__ == "__main__":

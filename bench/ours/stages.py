@@ -12,8 +12,9 @@ from typing import cast
 
 from attrs import define, field
 
-from bench.ours import adapter
-from bench.server import blocks, natives
+from bench.figures import Load
+from bench.frames import blocks, natives, pattern
+from bench.ours import adapter, run
 from trioagg.exchanges import Feed, Output, counts
 from trioagg.exchanges.binance import Adapter
 from trioagg.integrity.ledger import Known, Ledger
@@ -62,17 +63,21 @@ class Blind(Drift):
         """Nothing."""
 
 
-async def measure(symbols: int, messages: int) -> dict[str, float]:
+def stages(load: Load) -> dict[str, float]:
     """CPU microseconds per message of each stage."""
-    clock = Clock()
-    ids = {("binance", symbol): number for number, symbol in enumerate(natives(symbols).values())}
-    ours, ready, splitter = adapter(symbols), Digested(Feed()), _opened()
+    return run(lambda: _measure(load))
+
+
+async def _measure(load: Load) -> dict[str, float]:
+    clock, messages = Clock(), load.messages
+    ids = {("binance", symbol): number for number, symbol in enumerate(natives(load.symbols).values())}
+    ours, ready, splitter = adapter(load), Digested(Feed()), _opened()
     inlet, outlet = flow("bench", BUFFERS.channel)
     intake, stored = Intake(Tally(), [inlet], drift=Blind()), 0
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(counts, cause="", first_cause="")
         with closing(Writer.open(Path(folder) / "stages.db")) as writer:
-            for chunks in _commits(symbols, messages):
+            for chunks in _commits(load):
                 with clock.at("split"):
                     payloads = [_texts(splitter, chunk) for chunk in chunks]
                 with clock.at("decode, event (digest)"):
@@ -113,9 +118,9 @@ def _texts(splitter: Splitter, chunk: bytes) -> list[bytes]:
     return splitter.texts()
 
 
-def _commits(symbols: int, messages: int) -> Iterator[list[bytes]]:
+def _commits(load: Load) -> Iterator[list[bytes]]:
     """The bytes as reads bring them, as many reads as one transaction takes at full speed."""
-    sent = b"".join(blocks(symbols, messages))
+    sent = b"".join(blocks(pattern(load.shape, natives(load.symbols)), load.messages))
     chunks = [sent[start : start + READ] for start in range(0, len(sent), READ)]
-    reads = max(1, BUFFERS.commit_rows * len(sent) // messages // READ)
+    reads = max(1, BUFFERS.commit_rows * len(sent) // load.messages // READ)
     return (chunks[start : start + reads] for start in range(0, len(chunks), reads))
