@@ -7,13 +7,21 @@ from itertools import pairwise
 
 import pytest
 import trio
-from lines import FakeRest, Line, Say, numbers, quote, together, trade, trades
+from attrs import evolve
+from lines import FakeRest, Line, Lines, Say, numbers, quote, stream_of, together, trade, trades
 from test_relay import DAY, TICKER, TRADES, Came, carried
 
+from trioagg.errors import LinkError
 from trioagg.exchanges import Subscription, load
 from trioagg.integrity.pulse import FACTOR
-from trioagg.model import Channel
+from trioagg.model import Channel, Record
+from trioagg.pipeline.flow import flow
+from trioagg.pipeline.intake import Intake
+from trioagg.pipeline.lead import Lead
+from trioagg.pipeline.relay import Relay
+from trioagg.pipeline.tally import Tally
 from trioagg.pipeline.watch import AGAIN, GRACE
+from trioagg.transport.backoff import Attempts, Backoff
 
 OTHER = Subscription("S1", Channel.TRADES, "S1")
 Clock = trio.testing.MockClock
@@ -161,3 +169,52 @@ async def test_a_silent_ticker_is_asked_of_the_poll(autojump_clock: Clock, monke
     came = await watched([Line(market)], monkeypatch, seconds=200, rest=rest, subscriptions=[TRADES, TICKER])
 
     assert came.opened == [0] and rest.asked and all("ticker/24hr?symbols=" in path for _, path in rest.asked)
+
+
+@pytest.mark.parametrize("stands", [29, 100, 1000])
+async def test_a_store_that_stands_still_is_not_the_connection_s_fault(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch, stands: float
+) -> None:
+    """While nobody reads, silence is no reason to ask or to replace; afterwards it is as before, no later."""
+    market = list(trades(every=1, until=40 + stands))
+    lines, rest = Lines([Line(market), Line(market)]), FakeRest(market)
+    monkeypatch.setattr("trioagg.transport.websocket.connect", lines.connect)
+    inlet, outlet = flow("test", 10)
+    stream = evolve(stream_of([], rest=rest), intake=Intake(Tally(), [inlet]))
+    taken: list[Record] = []
+
+    async def store() -> None:
+        for begin in (0, 20 + stands):
+            await trio.sleep_until(begin)
+            with trio.move_on_at(begin + 20 + (begin and stands)):
+                while True:
+                    taken.extend(await outlet.take(1000))
+
+    with trio.move_on_after(40 + stands + 29):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store)
+            nursery.start_soon(Relay(stream, Attempts(Backoff(1, 60)), Lead(stream.intake)).live)
+    assert [at for at, _ in lines.taken] == [0] and rest.asked == []
+    assert numbers(taken) == list(range(1, len(market) + 1))
+
+
+async def test_what_falls_silent_after_a_stall_of_ours_is_found(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as ever after it is listened to again."""
+    lines = Lines([Line(list(trades(every=1, until=40)))])
+    monkeypatch.setattr("trioagg.transport.websocket.connect", lines.connect)
+    inlet, outlet = flow("test", 30)
+    stream = evolve(stream_of([]), intake=Intake(Tally(), [inlet]))
+
+    async def take_late() -> None:
+        await trio.sleep(500)
+        while True:
+            await outlet.take(1000)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_late)
+        with pytest.RaisesGroup(LinkError, flatten_subgroups=True):
+            await Relay(stream, Attempts(Backoff(1, 60)), Lead(stream.intake)).live()
+        assert 530 <= trio.current_time() <= 560
+        nursery.cancel_scope.cancel()

@@ -81,9 +81,11 @@ class Pulse:
 
     Attributes:
         whole: the rhythm of all streams together.
+        deaf: nobody listens now, so silence says nothing.
     """
 
     whole: Rhythm
+    deaf: bool = False
     _streams: dict[Key, Heard] = field(factory=dict)
     _newest: dict[Key, Event] = field(factory=dict)
     _at: float = 0.0
@@ -97,6 +99,11 @@ class Pulse:
             self._due = now + STEP
         self._newest |= {(event.symbol, type(event)): event for event in events if not isinstance(event, Quarantined)}
         self._at = now
+
+    def forgive(self, now: float) -> None:
+        """Whatever was silent until now was silent because nobody listened: it is no pause to learn from."""
+        for rhythm in (self.whole, *(heard.rhythm for heard in self.streams().values())):
+            rhythm.last = now
 
     def streams(self) -> Mapping[Key, Heard]:
         """What each stream brought, of those that ever brought something."""
@@ -117,7 +124,7 @@ class Pulse:
     def renewed(self, now: float) -> Pulse:
         """That of a connection which begins now: it knows the past, and has brought nothing."""
         known = {key: Heard(evolve(heard.rhythm, last=now), None, heard.last) for key, heard in self.streams().items()}
-        return Pulse(evolve(self.whole, last=now), known)
+        return Pulse(evolve(self.whole, last=now), streams=known)
 
     def flowing(self, since: float) -> set[Key]:
         """The streams that brought something on this connection since then."""

@@ -108,6 +108,11 @@ class Intake:
         """Record an answer, which may hold no events."""
         self._record([answer])
 
+    @property
+    def full(self) -> bool:
+        """Whether those who bring something must wait."""
+        return any(gauge.full for gauge in self.gauges())
+
     async def room(self) -> None:
         """Wait until every flow is below its bound."""
         for inlet in self.sinks:

@@ -172,8 +172,17 @@ class _Connection:
             if events:
                 self.leg.hear(events)
             self.act(actions)
-            await self.leg.intake.room()
+            if self.leg.intake.full:
+                await self._held_up()
             heap.grown(self.stream.intake.rubbish.get(self.adapter.name, 0), trio.current_time())
+
+    async def _held_up(self) -> None:
+        """Wait for the stores; the exchange, which waits for us meanwhile, is not to blame for its silence."""
+        pulse = self.leg.pulse
+        pulse.deaf = True
+        await self.leg.intake.room()
+        pulse.deaf = False
+        pulse.forgive(trio.current_time())
 
     def act(self, actions: Iterable[Action]) -> None:
         """Do what the adapter asked for."""
