@@ -34,7 +34,7 @@ def test_every_kind_comes_back_as_it_was() -> None:
     assert [one.ordinal for one in found if isinstance(one, Ticker)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("key", [7, "a-7", "007", 2**63, "1" * 30])
+@pytest.mark.parametrize("key", [7, "a-7", "007", 2**63 - 1, "1" * 30])
 def test_a_trade_s_id_is_a_number_or_a_text_as_it_was(key: TradeId) -> None:
     """As the adapters tell them."""
     (found,) = told_and_recalled([Trade(*MARKET, key, Decimal(1), Decimal(1), "buy", None, T0)])

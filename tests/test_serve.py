@@ -96,6 +96,11 @@ async def health(client: httpx.AsyncClient, status: int) -> dict[str, Any]:
     return dict(answer.json()) if answer.status_code == status else {}
 
 
+async def named(client: httpx.AsyncClient) -> bool:
+    """Whether each name has come with something."""
+    return {of[0] for of in await scraped(client)} >= NAMES
+
+
 async def counted(client: httpx.AsyncClient, **least: int) -> bool:
     """Whether a run has counted more than so much of each."""
     counts = (await client.get("/status")).json()["counts"]
@@ -126,6 +131,7 @@ async def test_the_counters_are_what_the_database_and_the_account_say(tmp_path: 
         async with watched(of_each(started, file), outcomes) as client:
             assert (await soon(partial(health, client, 200)))["failing"] == []
             await soon(partial(counted, client, stored=200, duplicates=5, quarantined=2))
+            await soon(partial(named, client))
             leave.cancel()
             told = await soon(partial(health, client, 503))
             await soon(partial(settled, client, file))
@@ -152,7 +158,6 @@ async def test_the_counters_are_what_the_database_and_the_account_say(tmp_path: 
     assert found["trioagg_duplicates_total",] == tally.duplicates
     assert found["trioagg_commit_seconds_count",] == tally.received
     assert state["counts"] == tally.counts()
-    assert {of[0] for of in found} >= NAMES
 
 
 async def test_flows_are_named_without_secrets(tmp_path: Path) -> None:

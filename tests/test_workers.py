@@ -218,7 +218,8 @@ def logged(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 def pids_of(parent: int) -> list[int]:
     """Its child processes."""
-    return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    threads = Path(f"/proc/{parent}/task").glob("*/children")  # whichever of them began it
+    return [int(word) for thread in threads for word in thread.read_text().split()]
 
 
 def balanced(last: dict[str, Any], file: Path) -> None:
