@@ -237,7 +237,8 @@ class Worker:
             raise
         finally:
             self._process = None
-            await _buried(process)
+            with trio.move_on_after(OVERTIME, shield=True):
+                await _buried(process)
         self._judge(last, process.returncode or 0)
         await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -289,8 +290,7 @@ async def _buried(process: trio.Process) -> None:
     """Nothing is left of it."""
     if process.returncode is None:
         process.kill()
-    with trio.CancelScope(shield=True):
-        await process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe:
-                await pipe.aclose()
+    await process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            await pipe.aclose()
