@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 from importlib.resources import files
-from typing import get_args
+from typing import cast, get_args
 
 import pytest
 from attrs import fields
@@ -71,7 +71,7 @@ def test_every_event_comes_back_from_text_as_it_was(name: str) -> None:
     transcript = load(name)
     adapter, texts, events = adapter_of(name, transcript), Texts(), get_args(Event)
     out = [item for step, asked in incoming(transcript) for item in meaning(adapter, step, asked, SECOND)]
-    batch = [item for item in out if isinstance(item, events)]
+    batch = [cast(Event, item) for item in out if isinstance(item, events)]
     told, _ = texts.of(batch)
     found = [recalled(one.kind, one.id, encode(encodable(one.row))) for one in told]
     assert Counter(map(bare, found)) == Counter(map(bare, batch))

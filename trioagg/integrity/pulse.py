@@ -85,11 +85,11 @@ class Pulse:
     """
 
     whole: Rhythm
-    deaf: bool = False
     _streams: dict[Key, Heard] = field(factory=dict)
     _newest: dict[Key, Event] = field(factory=dict)
     _at: float = 0.0
     _due: float = 0.0
+    deaf: bool = False
 
     def hear(self, events: Sequence[Event], now: float) -> None:
         """Take note of what one read brought; the streams' rhythms are reckoned later, ``STEP`` at a time."""
@@ -124,7 +124,7 @@ class Pulse:
     def renewed(self, now: float) -> Pulse:
         """That of a connection which begins now: it knows the past, and has brought nothing."""
         known = {key: Heard(evolve(heard.rhythm, last=now), None, heard.last) for key, heard in self.streams().items()}
-        return Pulse(evolve(self.whole, last=now), streams=known)
+        return Pulse(evolve(self.whole, last=now), known)
 
     def flowing(self, since: float) -> set[Key]:
         """The streams that brought something on this connection since then."""

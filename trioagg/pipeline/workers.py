@@ -21,7 +21,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import structlog
@@ -104,8 +103,8 @@ async def _lead(job: Job, command: Sequence[str], outcome: Outcome, stop: Stop) 
             crew = _crew(settings, command, outcome, stop, addresses=_addresses(settings) if job.simulated else {})
             for worker in crew:
                 nursery.start_soon(worker.run, name=f"worker {worker.part}")
-            if job.reread:
-                stop.rereads.append(partial(nursery.start_soon, _reread, job.reread, crew, display))
+            if read := job.reread:
+                stop.rereads.append(lambda: nursery.start_soon(_reread, read, crew, display))
             with stop.receiving:
                 for worker in crew:
                     await worker.begun.wait()
