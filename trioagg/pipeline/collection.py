@@ -52,7 +52,7 @@ class Collection:
         new = {name: getattr(told.run, name) for name in ("exchanges", "symbols", "channels")}
         wanted = evolve(self.settings, run=evolve(self.settings.run, **new))
         log.info("the settings were read again", **{name: ", ".join(words) for name, words in new.items()})
-        if wanted != evolve(told, worker=wanted.worker):
+        if wanted != told:
             log.warning("only exchanges, symbols and channels change in a run; what else changed waits for the next")
         self.settings = wanted
         self.place = evolve(self.place, lacks=_borne)

@@ -19,7 +19,7 @@ from trioagg.pipeline.account import account
 from trioagg.pipeline.run import Job, collect
 from trioagg.pipeline.signals import Stop, answered, stopping
 from trioagg.pipeline.tally import Outcome
-from trioagg.settings import Shard
+from trioagg.settings import Settings, Shard
 
 STOP, NOW, REREAD = b"s", b"n", b"r"
 """Orders: store what was received and end; end at once; read the settings again."""
@@ -57,9 +57,15 @@ def share(job: Job, part: Shard) -> Job:
     """A worker's part of a run: the parent shows it, ends it, and plays the far end; each serves on its own port."""
     host, port = job.serve or ("", 0)
     serve = job.serve and (host, port + part.number - 1 if port else 0)
-    first = job.settings if part.number == 1 else evolve(job.settings, run=evolve(job.settings.run, min_free_disk=0.0))
-    settings = evolve(first, worker=part)
-    return evolve(job, settings=settings, simulated=False, duration=None, display=False, serve=serve)
+    settings, read = _of(job.settings, part), job.reread
+    reread = (lambda: _of(read(), part)) if read else None
+    return evolve(job, settings=settings, reread=reread, simulated=False, duration=None, display=False, serve=serve)
+
+
+def _of(settings: Settings, part: Shard) -> Settings:
+    """A worker's settings; the disk is watched by the first one alone, since they have it in common."""
+    run = settings.run if part.number == 1 else evolve(settings.run, min_free_disk=0.0)
+    return evolve(settings, run=run, worker=part)
 
 
 async def work(job: Job) -> Outcome:
