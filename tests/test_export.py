@@ -207,7 +207,9 @@ def test_an_interrupted_export_leaves_nothing(number: signal.Signals) -> None:
     """Neither the file nor a part of it (a process of its own, and enough rows to be in time: most of a second)."""
     stored(*map(trade, range(60_000)))
     words = [sys.executable, "-m", "trioagg", "export", "-o", "a.csv"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, before)
         deadline = time.monotonic() + 10
         while not files() and time.monotonic() < deadline:
             time.sleep(0.001)
