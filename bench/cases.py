@@ -104,6 +104,7 @@ class Bench:
         """What a fresh process measures, within so many seconds."""
         self._prepare(case.load)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled once, not at each start
         if case.load.scheme == "wss":
             environment["SSL_CERT_FILE"] = self.server.trust
         command = [case.python, "-m", "bench.child", case.target, json.dumps(asdict(case.load)), *case.words]

@@ -20,6 +20,7 @@ MODULES = {
     for path in sorted(HOUSE.rglob("*.py"))
 }
 LAYERS = [
+    {"signs"},
     {"errors", "model", "logs", "host"},
     {"exchanges", "integrity"},
     {"settings"},

@@ -11,7 +11,8 @@ import pytest
 import structlog
 
 from trioagg import logs
-from trioagg.logs import LINES, MINUTE, Flood, visible
+from trioagg.logs import LINES, MINUTE, Flood
+from trioagg.signs import visible
 
 NASTY = "\x1b[31m\x9b2J\x07\u202e\r\nnext"
 LIBRARIES = ["httpx", "httpcore", "urllib3", "trio-websocket", "hpack", "redis", "psycopg", "whatever.comes"]

@@ -7,7 +7,6 @@ every task its own. Nothing is logged per message.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor
 
+from trioagg.signs import visible
+
 log = structlog.get_logger("trioagg")
 
 OURS = "trioagg"
@@ -25,27 +26,6 @@ LINES = 1000
 """Of one kind and exchange in a minute: a far end that means harm must not fill a disk by what is told of it."""
 MINUTE = 60.0
 KINDS = 10_000
-
-
-class Escapes(dict[int, str]):
-    """What stands for each sign that a terminal might obey, as JSON spells it; for ``str.translate``."""
-
-    def __missing__(self, code: int) -> str:
-        sign = chr(code)
-        return sign if sign.isprintable() else json.dumps(sign)[1:-1] if code > 0xFFFF else f"\\u{code:04x}"
-
-
-SIGNS = Escapes()
-LINE_ENDS = Escapes({10: "\n"})
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    """A text with nothing in it that a terminal would obey.
-
-    Args:
-        lines: whether it may have line ends.
-    """
-    return text if text.isprintable() else text.translate(LINE_ENDS if lines else SIGNS)
 
 
 def level() -> int:

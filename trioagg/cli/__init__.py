@@ -87,7 +87,7 @@ def _invoke(arguments: list[str] | None) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    from trioagg.logs import visible
+    from trioagg.signs import visible
 
     print(f"trioagg: {visible(' '.join(message.split()))}", file=sys.stderr)
     return code

@@ -8,8 +8,8 @@ from typing import Any
 
 from attrs import asdict
 
-from trioagg.logs import visible
 from trioagg.model import Instrument
+from trioagg.signs import visible
 from trioagg.views.table import UNKNOWN, aligned
 
 COLUMNS = ("symbol", "native", "tick_size", "amount_step", "contract_size", "amount_unit", "status")

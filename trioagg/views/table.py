@@ -15,8 +15,8 @@ from typing import Any, Literal
 from attrs import fields
 
 from trioagg.integrity.consolidation import Best
-from trioagg.logs import visible
 from trioagg.model import Nanos
+from trioagg.signs import visible
 from trioagg.store import BARS, COLUMNS, Look, Row, encodable
 
 Format = Literal["table", "json", "csv"]
