@@ -14,6 +14,7 @@ import httpx
 import pytest
 import trio
 from attrs import define, evolve, field
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from test_conflation_sinks import Shelf
@@ -102,9 +103,9 @@ class Stage:
 
     def _dearer(self, item: Output) -> Output:
         if isinstance(item, Trade):
-            return evolve(item, price=item.price * self.factor)
+            return replace(item, price=item.price * self.factor)
         if isinstance(item, Ticker) and item.bid and item.ask:
-            return evolve(item, bid=item.bid * self.factor, ask=item.ask * self.factor)
+            return replace(item, bid=item.bid * self.factor, ask=item.ask * self.factor)
         return item
 
     async def hear(self, notice: Notice) -> None:

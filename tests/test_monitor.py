@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from attrs import define, evolve, field
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from trioagg.exchanges import Feed, Subscription, load
@@ -134,8 +135,8 @@ def test_connections_and_how_often_they_were_opened_again() -> None:
     """The last ended one of a name is kept; two of one name may live side by side."""
     metrics = Metrics()
     for opened in (1, 2, 3):
-        metrics.noted([evolve(LIFE, opened=opened), evolve(LIFE, opened=opened, closed=opened + 1, reason="lost")])
-    metrics.noted([evolve(LIFE, opened=4), evolve(LIFE, opened=5), evolve(LIFE, connection="ws-2")])
+        metrics.noted([replace(LIFE, opened=opened), replace(LIFE, opened=opened, closed=opened + 1, reason="lost")])
+    metrics.noted([replace(LIFE, opened=4), replace(LIFE, opened=5), replace(LIFE, connection="ws-2")])
     told = json.loads(status_page(state(metrics)).body)["exchanges"]["binance"]
 
     assert told["reconnects"] == 4 == samples(metrics)["trioagg_reconnects_total binance"]
@@ -172,9 +173,9 @@ def test_a_lost_connection_is_no_live_feed() -> None:
     metrics.took("binance", [trade()], 1)
     assert failing(metrics) == []
 
-    metrics.noted([evolve(LIFE, closed=2, reason="lost")])
+    metrics.noted([replace(LIFE, closed=2, reason="lost")])
     assert failing(metrics) == ["binance trades: no connection brings it"]
-    again, new = evolve(LIFE, opened=3), Leg(leg.pulse.renewed(2))
+    again, new = replace(LIFE, opened=3), Leg(leg.pulse.renewed(2))
     metrics.noted([again])
     metrics.carries(again, [TRADES], new)
     assert failing(metrics) == ["binance trades: no connection brings it"]
@@ -189,7 +190,7 @@ def test_what_is_rare_need_not_come() -> None:
     metrics.plans["binance"] = metrics.plans.pop("bybit")
     assert failing(metrics) == []
 
-    metrics.noted([evolve(LIFE, closed=2)])
+    metrics.noted([replace(LIFE, closed=2)])
     assert failing(metrics) == ["binance liquidations: no connection brings it"]
 
 

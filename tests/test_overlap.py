@@ -13,6 +13,7 @@ import pytest
 import trio
 from attrs import define, evolve, field
 from far_end import ask, far_end, settings_for
+from msgspec.structs import replace
 
 from trioagg.errors import LinkError
 from trioagg.exchanges import Ack, Exchange, Feed, Fetch, Hole, Retire, Subscription, counts, load
@@ -255,7 +256,7 @@ async def mended(rest: FakeRest, limit: int = 1000, patience: float = 1000) -> l
             if ledger.keep(draft):
                 holes.tell()
 
-    up, down = evolve(UP, exchange=rest.name), evolve(DOWN, exchange=rest.name)
+    up, down = replace(UP, exchange=rest.name), replace(DOWN, exchange=rest.name)
     inlet.put([up, *seconds(rest.name, 90, 100), down, up, *seconds(rest.name, 200, 201)])
     repair = Repair(
         adapter=load(rest.name),

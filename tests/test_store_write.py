@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from trioagg.model import Candle, Event, Instrument, Quarantined, Ticker, Trade, TradeId
 from trioagg.store import Counts, Writer, database, rows
@@ -68,7 +68,7 @@ def test_counts_add_up_to_the_batch(writer: Writer) -> None:
 
 def test_rows_are_told_by_exchange_and_kind(writer: Writer) -> None:
     """Exactly those that were added, however the exchanges are mixed in the batch."""
-    others = [evolve(trade(number), exchange="kraken") for number in (1, 2, 3)]
+    others = [replace(trade(number), exchange="kraken") for number in (1, 2, 3)]
     assert writer.write([trade(1), others[0], ticker(), trade(1)]).added == {
         ("binance", Trade): 1,
         ("kraken", Trade): 1,

@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import cast, get_args
 
 import pytest
-from attrs import fields
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.json import encode
@@ -50,7 +49,7 @@ def prices(item: Output) -> list[Decimal]:
     """Every number of an event that may not be negative, however deep."""
     if isinstance(item, Funding | Quarantined):
         return []
-    cells = [getattr(item, field.name) for field in fields(type(item))]
+    cells = [getattr(item, name) for name in type(item).__match_args__]
     levels = [number for cell in cells if isinstance(cell, tuple) for level in cell for number in level]
     return [cell for cell in (*cells, *levels) if isinstance(cell, Decimal)]
 
@@ -79,7 +78,7 @@ def test_every_event_comes_back_from_text_as_it_was(name: str) -> None:
 
 def bare(item: Event | Instrument) -> tuple[object, ...]:
     """What an event tells, but for its ordinal."""
-    cells = (getattr(item, field.name) for field in fields(type(item)) if field.name != "ordinal")
+    cells = (getattr(item, name) for name in type(item).__match_args__ if name != "ordinal")
     return type(item), *cells
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 from attrs import evolve
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 from test_monitor import LIFE, ONE, TICKER, TRADES, Leg, running, ticker, trade
 
@@ -49,7 +50,7 @@ def test_an_exchange_is_away_until_a_connection_brings_something() -> None:
     assert seen(vitals, 10) == {"exchange binance": 5, **unknown}
     leg.brings(trade(), at=11)
     assert seen(vitals, 11) == {"unheard binance S ticker": 11}
-    vitals.metrics.noted([evolve(LIFE, closed=12, reason="lost")])
+    vitals.metrics.noted([replace(LIFE, closed=12, reason="lost")])
     assert seen(vitals, 20)["exchange binance"] == 0 and seen(vitals, 29)["exchange binance"] == 9
 
 
@@ -96,7 +97,7 @@ def test_silence_is_what_the_past_does_not_explain() -> None:
 def test_the_better_of_two_connections_counts() -> None:
     """With the same subscriptions."""
     metrics, leg = running(TRADES, TICKER)
-    beside, other = evolve(LIFE, connection="ws-1b"), Leg()
+    beside, other = replace(LIFE, connection="ws-1b"), Leg()
     metrics.noted([beside])
     metrics.carries(beside, [TRADES, TICKER], other)
     leg.brings(ticker(), at=5)
@@ -123,7 +124,7 @@ def test_the_lag_is_that_of_the_latest_connection() -> None:
     metrics, leg = running(TRADES)
     vitals = watched(metrics)
     metrics.connections[("binance", "ws-1", 1)] = evolve(
-        metrics.connections["binance", "ws-1", 1], session=evolve(LIFE, opened=10 * SECOND)
+        metrics.connections["binance", "ws-1", 1], session=replace(LIFE, opened=10 * SECOND)
     )
     for received, happened, lag in ((20, 5, None), (40, 28, 12), (41, 40, 1), (42, 50, 0)):
         leg.brings(trade(received * SECOND, happened * SECOND), at=received)
@@ -158,7 +159,7 @@ def market(prices: dict[str, float], *, halted: str = "") -> tuple[Metrics, dict
         status = "halt" if name == halted else "trading"
         listed = Instrument(name, "S", "S", "S", "S", None, None, ONE, "S", status)
         metrics.configured(load(name), evolve(Feed(), subscriptions=[TICKER], instruments=[listed]))
-        life, legs[name] = evolve(LIFE, exchange=name), Leg()
+        life, legs[name] = replace(LIFE, exchange=name), Leg()
         metrics.noted([life])
         metrics.carries(life, [TICKER], legs[name])
         legs[name].brings(quoted(name, price), at=100)
@@ -200,7 +201,7 @@ def test_who_says_nothing_new_is_no_measure(why: str) -> None:
         if why == "repeating":
             legs["binance"].brings(quoted("binance", 100, at), at=at)
         if why == "away" and at == 110:
-            metrics.noted([evolve(LIFE, exchange="binance", closed=1)])
+            metrics.noted([replace(LIFE, exchange="binance", closed=1)])
         found = apart(vitals, at)
         gone = {"stale": 161, "repeating": 161, "halted": 0, "away": 110}[why]
         assert found == dict.fromkeys(OTHERS, 0.0) | ({"binance": -4.76} if at < gone else {})

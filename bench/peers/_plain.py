@@ -1,4 +1,4 @@
-"""Rows without us: the same cells in a table of the same shape, with nothing around them."""
+"""Events and rows without us: a class with slots, as any program has, and the same cells in a table of that shape."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import trio
@@ -14,7 +15,6 @@ from attrs import define, field
 
 from bench.figures import Figures, Load, Watch
 from bench.frames import natives
-from trioagg.model import Trade
 
 SCHEMA = """
 CREATE TABLE trade (
@@ -23,6 +23,20 @@ CREATE TABLE trade (
 ) WITHOUT ROWID
 """
 INSERT = "INSERT INTO trade VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+
+
+@define
+class Trade:
+    """An event."""
+
+    exchange: str
+    symbol: str
+    trade_id: int
+    price: Decimal
+    amount: Decimal
+    side: str
+    timestamp: int
+    received: int
 
 
 @define(eq=False)

@@ -11,8 +11,7 @@ import trio
 
 from bench.figures import Figures, Load, Watch
 from bench.frames import natives
-from bench.peers._plain import ids, table
-from trioagg.model import Trade
+from bench.peers._plain import Trade, ids, table
 
 TITLE = "floor: bare Trio socket, split, typed decode, event"
 PINS = ()
@@ -111,6 +110,6 @@ def bare(data: bytes, symbols: Mapping[str, str], tick: int) -> tuple[list[Trade
             break
         t = _decode(data[at + 4 : stop]).data
         side = "sell" if t.m else "buy"
-        events.append(Trade("binance", symbols[t.s], t.t, t.p, t.q, side, t.T * tick, received))  # type: ignore[arg-type]
+        events.append(Trade("binance", symbols[t.s], t.t, t.p, t.q, side, t.T * tick, received))
         at = stop
     return events, data[at:]

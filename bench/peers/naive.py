@@ -12,8 +12,7 @@ from trio_websocket import open_websocket_url
 
 from bench.figures import Figures, Load, Watch
 from bench.frames import natives
-from bench.peers._plain import ids, table
-from trioagg.model import Trade
+from bench.peers._plain import Trade, ids, table
 
 TITLE = "naive: trio-websocket, json, a channel send each → event"
 PINS = ()
@@ -39,7 +38,7 @@ def plain(message: str | bytes, symbols: Mapping[str, str], tick: int) -> Trade:
     t = json.loads(message)["data"]
     price, amount = Decimal(t["p"]), Decimal(t["q"])
     side = "sell" if t["m"] else "buy"
-    return Trade("binance", symbols[t["s"]], t["t"], price, amount, side, t["T"] * tick, time.time_ns())  # type: ignore[arg-type]
+    return Trade("binance", symbols[t["s"]], t["t"], price, amount, side, t["T"] * tick, time.time_ns())
 
 
 async def _drop(load: Load) -> Figures:

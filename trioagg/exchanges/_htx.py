@@ -8,8 +8,9 @@ from operator import attrgetter
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
-from attrs import evolve, frozen
+from attrs import frozen
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from trioagg.errors import RateLimited, WireError
 from trioagg.exchanges import _records
@@ -292,7 +293,7 @@ def candles(market: Market, period: str, answer: Frame, at: Nanos) -> list[Candl
     ours = _records.known(period, INTERVALS, "interval")
     over = (time(answer.ts) or 0) - length(ours)
     told = sorted(bars.decode(answer.data), key=attrgetter("id"))
-    return [evolve(item, closed=item.open_time <= over) for item in (candle(market, ours, bar, at) for bar in told)]
+    return [replace(item, closed=item.open_time <= over) for item in (candle(market, ours, bar, at) for bar in told)]
 
 
 def time(told: int | str | None) -> Nanos | None:

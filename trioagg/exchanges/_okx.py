@@ -9,8 +9,8 @@ from itertools import zip_longest
 from typing import Literal
 
 import msgspec
-from attrs import evolve
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Ack, Output, Refused, Retire
@@ -267,10 +267,10 @@ def measured(told: Output, size: Decimal) -> Output:
     """What a book in contracts told, in the currency of ``Trade.amount``."""
     if isinstance(told, Quote):
         bid, ask = (None if sz is None else EXACT.multiply(sz, size) for sz in (told.bid_size, told.ask_size))
-        return evolve(told, bid_size=bid, ask_size=ask)
+        return replace(told, bid_size=bid, ask_size=ask)
     if isinstance(told, Snapshot | Delta):
         bids, asks = (tuple((px, EXACT.multiply(sz, size)) for px, sz in side) for side in (told.bids, told.asks))
-        return evolve(told, bids=bids, asks=asks)
+        return replace(told, bids=bids, asks=asks)
     return told
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from trioagg.errors import WireError
 from trioagg.exchanges import Fetch, Output
@@ -44,10 +44,10 @@ class Newest(dict[Market, Candle]):
             market = (new.symbol, new.interval)
             before = self.get(market)
             if before and new.open_time < before.open_time:
-                out[market, new.open_time] = evolve(new, closed=True)
+                out[market, new.open_time] = replace(new, closed=True)
                 continue
             if before and before.open_time < new.open_time:
-                out[market, before.open_time] = evolve(before, closed=True, received=new.received)
+                out[market, before.open_time] = replace(before, closed=True, received=new.received)
             self[market] = out[market, new.open_time] = new
         return list(out.values())
 
@@ -57,7 +57,7 @@ class Changed(dict[str, Mapping[Nanos, Candle]]):
 
     def told(self, poll: str, candles: Sequence[Candle]) -> list[Candle]:
         """Those that differ from what the poll before told."""
-        before, now = self.get(poll, {}), {candle.open_time: evolve(candle, received=0) for candle in candles}
+        before, now = self.get(poll, {}), {candle.open_time: replace(candle, received=0) for candle in candles}
         self[poll] = now
         return [candle for candle in candles if before.get(candle.open_time) != now[candle.open_time]]
 

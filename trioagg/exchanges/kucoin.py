@@ -25,8 +25,8 @@ from functools import partial
 from typing import ClassVar
 
 import msgspec
-from attrs import evolve
 from msgspec import Raw
+from msgspec.structs import replace
 
 from trioagg.errors import WireError
 from trioagg.exchanges import (
@@ -168,7 +168,7 @@ class Adapter(Exchange):
             case "candles":
                 symbol, interval = self.symbol(query["symbol"]), known(query["type"], wire.INTERVALS, "interval")
                 found = [wire.candle(symbol, interval, row, at) for row in wire.rest_candles.decode(data)]
-                return [evolve(c, closed=c.open_time + length(interval) <= at) for c in reversed(found)]
+                return [replace(c, closed=c.open_time + length(interval) <= at) for c in reversed(found)]
         raise WireError("unknown REST path")
 
     def missing(self, hole: Hole) -> Fetch:

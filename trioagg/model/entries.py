@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from trioagg.model.events import Event, Nanos
+from trioagg.model.events import Event, Nanos, Told
 
 GapStatus = Literal["open", "filled", "unfillable"]
 """``open``: may still be filled; ``unfillable``: the exchange no longer has it."""
@@ -73,8 +73,7 @@ class Gap:
         return any(part.status != "filled" for part in self.parts)
 
 
-@frozen
-class Loss:
+class Loss(Told, frozen=True):
     """Something of a channel that never came and cannot be asked for: the exchange's own count, or a checksum, tells.
 
     Attributes:
@@ -92,8 +91,7 @@ class Loss:
     received: Nanos
 
 
-@frozen
-class Forgone:
+class Forgone(Told, frozen=True):
     """Trades that are missing and that the exchange does not tell any more.
 
     Attributes:
@@ -108,8 +106,7 @@ class Forgone:
     received: Nanos
 
 
-@frozen
-class Bridged:
+class Bridged(Told, frozen=True):
     """REST told all the trades of a stretch, from one that was stored before it to one that was stored after it.
 
     Attributes:
@@ -124,8 +121,7 @@ class Bridged:
     received: Nanos
 
 
-@frozen
-class Consulted:
+class Consulted(Told, frozen=True):
     """An answer of REST to a question for trades follows: they come out of their turn.
 
     Attributes:
@@ -136,8 +132,7 @@ class Consulted:
     received: Nanos
 
 
-@frozen
-class Session:
+class Session(Told, frozen=True):
     """One connection from its beginning to its end, so that quiet can be told from disconnected.
 
     Attributes:
@@ -158,8 +153,7 @@ class Session:
     missed: int | None = None
 
 
-@frozen
-class Carried:
+class Carried(Told, frozen=True):
     """A connection begins to carry the trades of some markets.
 
     Attributes:
@@ -171,8 +165,7 @@ class Carried:
     received: Nanos
 
 
-@frozen
-class Broken:
+class Broken(Told, frozen=True):
     """The trades of some markets that come next may not follow on those that came last: something may lie between.
 
     Attributes:
@@ -186,8 +179,7 @@ class Broken:
     received: Nanos
 
 
-@frozen
-class ClockCheck:
+class ClockCheck(Told, frozen=True):
     """How an exchange's clock and ours compare; None where it cannot be told.
 
     Attributes:

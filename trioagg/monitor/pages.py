@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import asdict, field, frozen
+from msgspec import structs
 
 from trioagg.integrity.alerts import Alert, Rule
 from trioagg.model import CHANNELS, Channel, Nanos
@@ -105,7 +106,7 @@ def _exchange(state: State, name: str) -> dict[str, Any]:
         "reconnects": metrics.reconnects(name),
         "open_gaps": None if state.gaps is None else state.gaps.get(name, 0),
         "lag": metrics.lags.get(name),
-        "clock": clock and asdict(clock),
+        "clock": clock and structs.asdict(clock),
     }
 
 

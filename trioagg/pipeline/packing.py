@@ -1,18 +1,15 @@
 """Records as bytes and back, every digit kept.
 
-A frame is a head (length, number of events, checksum), then MessagePack: an array of records, each an array that begins
-with the name of its kind.
+A frame is a head (length, number of events, checksum), then MessagePack: an array of records, as they pack themselves.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from operator import attrgetter
-from typing import Any, BinaryIO, Union, get_args, get_type_hints
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
-import attrs
 import msgspec
 
 from trioagg.model import NOTES, Record
@@ -23,22 +20,8 @@ HEAD = struct.Struct(">III")
 FRAME = 1000
 """Records in a frame at the most."""
 
-KINDS: tuple[type[Any], ...] = get_args(Record)
-
-
-def _packed(kind: type[Any]) -> type[msgspec.Struct]:
-    """The array that a kind of record becomes; attrs classes themselves cannot be told apart by msgspec."""
-    hints = get_type_hints(kind)
-    names = [item.name for item in attrs.fields(kind)]
-    return msgspec.defstruct(kind.__name__, [(name, hints[name]) for name in names], array_like=True, tag=True)
-
-
-_structs = {_packed(kind): kind for kind in KINDS}
-_fields: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {
-    kind: attrgetter(*packed.__struct_fields__) for packed, kind in _structs.items()
-}
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder[list[msgspec.Struct]](list[Union[tuple(_structs)]])  # type: ignore[misc]  # noqa: UP007
+_decoder = msgspec.msgpack.Decoder(list[Record])
 
 
 def events(records: Sequence[Record]) -> int:
@@ -76,12 +59,11 @@ def payload(file: BinaryIO) -> bytes | None:
 def frame(file: BinaryIO) -> list[Record]:
     """The records of the frame where a file stands; none if it is torn, or of another version."""
     try:
-        packed = _decoder.decode(payload(file) or b"\x90")
+        return _decoder.decode(payload(file) or b"\x90")
     except msgspec.DecodeError:
         return []
-    return [_structs[type(record)](*msgspec.structs.astuple(record)) for record in packed]
 
 
 def _frame(records: Sequence[Record]) -> bytes:
-    packed = _encode([(type(record).__name__, *_fields[type(record)](record)) for record in records])
+    packed = _encode(records)
     return HEAD.pack(len(packed), events(records), zlib.crc32(packed)) + packed

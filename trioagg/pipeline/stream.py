@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
+from msgspec.structs import replace
 
 from trioagg.errors import LinkError, first
 from trioagg.exchanges import Ack, Action, Connect, Exchange, Feed, Fetch, Missed, Refused, Retire, Send, counts
@@ -104,7 +105,7 @@ class Stream:
         finally:
             leg.lost()
             missed = leg.misses.count if leg.misses else None
-            end = evolve(life, closed=self.stamps.take(), reason=reason, missed=missed)
+            end = replace(life, closed=self.stamps.take(), reason=reason, missed=missed)
             self.intake.note([end, *self._torn(leg)])
 
     def _torn(self, leg: Leg) -> list[Note]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.resources import files
 
-from attrs import asdict, define, field
+from attrs import define, field
 
 from trioagg.errors import SettingsError
 from trioagg.exchanges import Output
@@ -109,7 +109,7 @@ def describe(item: Output | Instrument) -> str:
     """An event or action as a transcript writes it: its kind, then every field that is there."""
     if isinstance(item, Quarantined):
         return f"quarantined {item.reason}"
-    fields = {name: value for name, value in asdict(item).items() if name not in ("exchange", "received")}
+    fields = {name: getattr(item, name) for name in type(item).__match_args__ if name not in ("exchange", "received")}
     words = [f"{name}={_word(value)}" for name, value in fields.items() if value is not None]
     return " ".join([type(item).__name__.lower(), *words])
 

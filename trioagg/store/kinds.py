@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import fields, frozen
+from attrs import frozen
 
 from trioagg.model import (
     Book,
@@ -105,7 +105,7 @@ class Kind:
 
 def _names(record: type[Any]) -> tuple[str, ...]:
     """The contract's columns of a kind of event."""
-    return tuple(field.name for field in fields(record) if field.name != "ordinal")
+    return tuple(name for name in record.__match_args__ if name != "ordinal")
 
 
 def _arriving(name: str, record: type[Any], table: str, cells: Callable[[Any], Cells]) -> Kind:
