@@ -35,7 +35,7 @@ BRISK = 0.0005
 """Seconds between frames below which a feed is brisk."""
 WORTH = 3
 """Frames that a rest must bring to be followed by another."""
-_READ = 64 * 1024
+_READ = 128 * 1024
 _BATCHES = 64
 _BYTES = 32 * 2**20  # beyond which even fewer batches make the reader wait
 
