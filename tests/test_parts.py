@@ -7,14 +7,14 @@ from decimal import Decimal
 import pytest
 
 from trioagg.errors import WireError
-from trioagg.exchanges import Feed
+from trioagg.exchanges import Feed, Subscription
 from trioagg.exchanges import _memo as memo
 from trioagg.exchanges._memo import Memo
 from trioagg.exchanges._numbers import positive, step, trade_id
 from trioagg.exchanges._records import Changed, candle, parted
 from trioagg.exchanges._times import length, nanos, rfc3339, seconds
-from trioagg.exchanges.binance import Adapter
-from trioagg.model import Candle, Trade
+from trioagg.exchanges.binance import LEARNT, Adapter
+from trioagg.model import Candle, Channel, Trade
 
 NOON = 1_772_452_800_000_000_000
 
@@ -83,10 +83,10 @@ def test_a_market_without_a_separator_is_parted_where_it_ends() -> None:
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "1e41", "1e-41", "Infinity"])
 def test_every_one_of_the_numbers_must_be_positive(wrong: str) -> None:
-    """At any place among the others, and it is the one that is named."""
-    for place in range(4):
+    """Wherever it stands, and it is the one that is named."""
+    for pair in ((wrong, "7"), ("7", wrong), (wrong,)):
         with pytest.raises(WireError, match="not a positive number: " + str(Decimal(wrong)).replace("+", r"\+")):
-            positive(*(Decimal(wrong) if place == n else Decimal(7) for n in range(4)))
+            positive(*map(Decimal, pair))
 
 
 def test_what_is_kept_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +116,35 @@ def test_what_is_kept_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
         b"%b",
     ],
 )
-def test_a_frame_means_the_same_however_it_begins(frame: bytes) -> None:
-    """Its first bytes say of which stream it is, or else the whole of it does."""
+@pytest.mark.parametrize("subscribed", [False, True])
+def test_a_frame_means_the_same_however_it_begins(frame: bytes, subscribed: bool) -> None:  # noqa: FBT001
+    """It says of which stream it is, or else of which market, wherever that stands in it."""
     told = b'{"e":"trade","E":1,"s":"BTCUSDT","t":5,"p":"2","q":"3","T":1772452800000,"m":true}'
-    adapter = Adapter(Feed())
+    adapter = Adapter(Feed([Subscription("BTC/USDT", Channel.TRADES, "BTCUSDT")] if subscribed else ()))
 
     for _ in range(2):
         out = adapter.digest([frame % told, (frame % told)[:-1]], 9)
         assert out[0] == Trade("binance", "BTC/USDT", 5, Decimal(2), Decimal(3), "sell", NOON, 9)
         assert type(out[1]).__name__ == "Quarantined"
+
+
+def test_a_replay_tells_any_number_of_streams_apart() -> None:
+    """Those that it learns to know by their names, and those beyond."""
+    told = b'{"stream":"a%dusdt@trade","data":{"e":"trade","s":"A%dUSDT","t":%d,"p":"2","q":"3","T":5,"m":true}}'
+    frames = [told % (number, number, number) for number in range(LEARNT + 50)]
+    adapter = Adapter(Feed())
+
+    for _ in range(2):
+        out = adapter.digest(frames, 9)
+        assert [(item.symbol, item.trade_id) for item in out if isinstance(item, Trade)] == [
+            (f"A{number}/USDT", number) for number in range(len(frames))
+        ]
+
+
+def test_a_stream_that_nobody_asked_for_is_passed_over() -> None:
+    """But it must be readable, and of a kind that is known."""
+    adapter = Adapter(Feed([Subscription("BTC/USDT", Channel.TRADES, "BTCUSDT")]))
+    told = (b'trade","data":{}', b'trade","data":{', b'x","data":{}')
+    frames = [b'{"stream":"ethusdt@%b}' % rest for rest in told]
+    kinds = [type(item).__name__ for item in adapter.digest(frames, 9)]
+    assert kinds == ["Quarantined", "Quarantined"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Generic, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, TypeVar, Union, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from trioagg.errors import WireError
-from trioagg.exchanges import Ack, Output, Refused
+from trioagg.exchanges import Ack, Refused
 from trioagg.exchanges._numbers import Number, positive
 from trioagg.exchanges._records import Market, candle, spot
 from trioagg.exchanges._times import nanos
@@ -18,14 +19,28 @@ from trioagg.model import Candle, Instrument, Level, Nanos, Side, Trade
 
 E = TypeVar("E")
 
+UNUSED = (
+    "aggTrade blockTrade 24hrMiniTicker miniTicker avgPrice depth5 depth10 depth20 "
+    "1hTicker 4hTicker 1dTicker ticker_1h ticker_4h ticker_1d"
+).split()
+"""Kinds that are known and not collected."""
+
+STREAMS = 10_000
+"""Streams whose types are kept: more than a process has."""
+
 STEPS = (("PRICE_FILTER", "tickSize"), ("LOT_SIZE", "stepSize"))
 """Which rule tells the smallest step of the price and of the amount."""
+
+
+class Whose(Struct):
+    """Whose event it is, as each kind that is collected tells; where the stream's name does, nobody looks."""
+
+    s: str
 
 
 class Deal(Struct, tag_field="e", tag="trade", gc=False):
     """``@trade``; ``m``: the buyer was the maker."""
 
-    s: str
     t: Number
     p: Decimal
     q: Decimal
@@ -36,7 +51,6 @@ class Deal(Struct, tag_field="e", tag="trade", gc=False):
 class Quote(Struct, gc=False):
     """Best bid and ask of ``@bookTicker``: no event type, no time."""
 
-    s: str
     b: Decimal
     B: Decimal
     a: Decimal
@@ -46,7 +60,6 @@ class Quote(Struct, gc=False):
 class Day(Struct, tag_field="e", tag="24hrTicker"):
     """``@ticker``."""
 
-    s: str
     E: int
     c: Decimal
     b: Decimal
@@ -83,20 +96,17 @@ class Bar(Struct):
 class Kline(Struct, tag_field="e", tag="kline"):
     """``@kline_…``."""
 
-    s: str
     k: Bar
+
+
+class Shutdown(Struct, tag_field="e", tag="serverShutdown"):
+    """``serverShutdown``."""
 
 
 class Combined(Struct, Generic[E], gc=False):
     """A frame of a combined stream."""
 
     data: E
-
-
-class Head(Struct):
-    """What such a frame begins with."""
-
-    stream: str
 
 
 class Envelope(Struct):
@@ -186,13 +196,30 @@ class RestInfo(Struct):
     symbols: list[RestSymbol]
 
 
-head = msgspec.json.Decoder(Head)
+Kind = type[Deal] | type[Quote] | type[Day] | type[Depth] | type[Kline] | type[Shutdown] | type[Raw]
+"""What a stream brings; raw bytes where nothing of it is collected."""
+
+KINDS: Mapping[str, Kind] = {
+    "trade": Deal,
+    "bookTicker": Quote,
+    "ticker": Day,
+    "24hrTicker": Day,
+    "depth": Depth,
+    "depthUpdate": Depth,
+    "kline": Kline,
+    "serverShutdown": Shutdown,
+    **dict.fromkeys(UNUSED, Raw),
+}
+"""By the names of the streams' kinds and of the events."""
+
+OF_MARKETS: frozenset[Kind] = frozenset({Deal, Quote, Day, Depth, Kline})
+
 envelope = msgspec.json.Decoder(Envelope)
-trade = msgspec.json.Decoder(Combined[Deal])
-quote = msgspec.json.Decoder(Combined[Quote])
-day = msgspec.json.Decoder(Combined[Day])
-depth = msgspec.json.Decoder(Combined[Depth])
-kline = msgspec.json.Decoder(Combined[Kline])
+whose = msgspec.json.Decoder(Combined[Whose])
+combined: Mapping[Kind, msgspec.json.Decoder[Combined[Any]]] = {
+    kind: msgspec.json.Decoder(cast(type[Combined[Any]], Combined[kind]))  # type: ignore[valid-type]
+    for kind in set(KINDS.values())
+}
 rest_days = msgspec.json.Decoder(RestDay | list[RestDay])
 rest_depth = msgspec.json.Decoder(RestDepth)
 rest_time = msgspec.json.Decoder(RestTime)
@@ -201,15 +228,37 @@ rest_candles = msgspec.json.Decoder(list[RestCandle])
 rest_info = msgspec.json.Decoder(RestInfo)
 
 
-def combined(event: bytes) -> bytes:
-    """A bare event as a combined stream would bring it."""
-    return b'{"data":%b}' % event
+@lru_cache(maxsize=STREAMS)
+def frame(stream: str, kind: Kind) -> type[Struct]:
+    """The frames of one stream: a type of their own, so that the decoder tells them apart by the stream's name."""
+    return msgspec.defstruct("Frame", [("data", kind)], tag_field="stream", tag=stream, gc=False)
 
 
-def unused(frame: bytes, _at: Nanos) -> Sequence[Output]:
-    """The route of what is known and not collected: it must be readable all the same."""
-    envelope.decode(frame)
-    return ()
+def frames(types: Iterable[type[Struct]]) -> Callable[[bytes], Any]:
+    """Decodes the frames of some streams."""
+    return msgspec.json.Decoder(Union[tuple(types)]).decode  # noqa: UP007
+
+
+def kind(name: str) -> Kind:
+    """What a kind of stream or event brings.
+
+    Raises:
+        WireError: there is no such kind.
+    """
+    if name not in KINDS:
+        raise WireError(f"unknown message kind {name[:40]!r}")
+    return KINDS[name]
+
+
+def kind_of(stream: str) -> Kind:
+    """What a stream brings, by its name.
+
+    Raises:
+        WireError: its kind is unknown.
+    """
+    whose, _, told = stream.partition("@")
+    told = told.partition("@")[0] if told not in ("", "arr") else whose.removeprefix("!")
+    return kind("kline" if told.startswith("kline_") else told)
 
 
 def bare_kind(envelope: Envelope) -> str:

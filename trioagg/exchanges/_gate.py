@@ -205,7 +205,8 @@ def check(body: bytes) -> None:
 
 def traded(symbol: str, t: Trade | RestTrade, market_id: int | None, at: Nanos) -> Traded:
     """A trade, under its number within the market, else under the one within the exchange."""
-    positive(t.price, t.amount, t.create_time_ms)
+    positive(t.price, t.amount)
+    positive(t.create_time_ms)
     stamp = nanos(int(t.create_time_ms)) + int(t.create_time_ms % 1 * 1_000_000)
     trade_id = t.id if market_id is None else market_id
     return Traded("gate", symbol, trade_id, t.price, t.amount, t.side, stamp, at)

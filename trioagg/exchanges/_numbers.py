@@ -24,7 +24,7 @@ EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 """Turns a number of contracts into an amount, and refuses to round."""
 
 
-def positive(number: Decimal, other: Decimal = SMALLEST, *more: Decimal) -> None:
+def positive(number: Decimal, other: Decimal = SMALLEST) -> None:
     """Check numbers that must be there and above zero; most come in pairs, a price and an amount.
 
     Raises:
@@ -35,8 +35,6 @@ def positive(number: Decimal, other: Decimal = SMALLEST, *more: Decimal) -> None
         raise WireError(f"not a positive number: {number}"[:120])
     if not SMALLEST <= other <= LARGEST or other.__sizeof__() > WIDEST:
         raise WireError(f"not a positive number: {other}"[:120])
-    if more:
-        positive(*more)
 
 
 def quantities(*numbers: Decimal | None) -> None:

@@ -29,7 +29,8 @@ def candle(
     Raises:
         WireError: a price is not positive, or the volume is negative.
     """
-    positive(*prices)
+    for price in prices:
+        positive(price)
     quantities(volume)
     return Candle(exchange, *market, opens, *prices, volume, closed, at)
 

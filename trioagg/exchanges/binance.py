@@ -17,7 +17,7 @@ Documentation: "REST API", "Web Socket Streams for Binance" and "Rest API: Limit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import msgspec
@@ -40,7 +40,6 @@ from trioagg.exchanges import (
 )
 from trioagg.exchanges import _binance as wire
 from trioagg.exchanges._books import Change, JoinedBook
-from trioagg.exchanges._memo import Memo
 from trioagg.exchanges._numbers import positive, quantities
 from trioagg.exchanges._records import asked, candle, parted
 from trioagg.exchanges._times import nanos
@@ -56,18 +55,16 @@ QUOTES = (
     "RON ARS MXN COP CZK EURI AEUR XRP TRX DOGE SOL VAI PAX BKRW DOT USD"
 ).split()  # for spelling a symbol that no instrument list told
 
-UNUSED = (
-    "aggTrade blockTrade 24hrMiniTicker miniTicker avgPrice depth5 depth10 depth20 "
-    "1hTicker 4hTicker 1dTicker ticker_1h ticker_4h ticker_1d"
-).split()
-"""Kinds that are known and not collected."""
 UNUSED_PATHS = (
     "ping time exchangeInfo aggTrades avgPrice uiKlines ticker ticker/price ticker/bookTicker ticker/tradingDay"
 ).split()
 
 STREAMS = {Channel.TRADES: "trade", Channel.TICKER: "bookTicker", Channel.BOOK: "depth@100ms"}
 
-Route = Callable[[bytes, Nanos], Sequence[Output]]
+LEARNT = 100
+"""Streams that a replay learns to tell apart by their names; a frame of another one is read thrice."""
+
+Handle = Callable[[str, Any, Nanos], Sequence[Output]]
 
 
 class Adapter(Exchange):
@@ -92,20 +89,19 @@ class Adapter(Exchange):
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._streams = sorted(self._stream(subscription) for subscription in feed.subscriptions)
+        self._streams = dict(sorted((self._stream(item), item.symbol) for item in feed.subscriptions))
         self._books: dict[str, JoinedBook] = {}
-        self._routes = Memo(self._route)
-        self._kinds: dict[str, Route] = {
-            "trade": self._on_trade,
-            "bookTicker": self._on_quote,
-            "ticker": self._on_day,
-            "24hrTicker": self._on_day,
-            "depth": self._on_depth,
-            "depthUpdate": self._on_depth,
-            "kline": self._on_kline,
-            "serverShutdown": self._on_shutdown,
-            **dict.fromkeys(UNUSED, wire.unused),
+        self._handles: dict[wire.Kind, Handle] = {
+            wire.Deal: self._on_trade,
+            wire.Quote: self._on_quote,
+            wire.Day: self._on_day,
+            wire.Depth: self._on_depth,
+            wire.Kline: self._on_kline,
+            wire.Shutdown: self._on_shutdown,
+            msgspec.Raw: _unused,
         }
+        self._frames: dict[type, tuple[Handle, str]] = {}
+        self._tell_apart({"!serverShutdown": "", **self._streams})
 
     @classmethod
     def listing(cls) -> Sequence[Fetch]:
@@ -130,16 +126,21 @@ class Adapter(Exchange):
             yield Fetch(f"/api/v3/ticker/24hr?symbols={listed}", weight, every=self.feed.interval)
 
     def begin(self) -> Iterable[Action]:
-        yield Connect("/stream?streams=" + "/".join(quote(stream, safe="@") for stream in self._streams[:IN_URL]))
+        yield Connect("/stream?streams=" + "/".join(quote(stream, safe="@") for stream in list(self._streams)[:IN_URL]))
 
     def opened(self) -> Iterable[Action]:
-        rest = self._streams[IN_URL:]
+        rest = list(self._streams)[IN_URL:]
         for number, start in enumerate(range(0, len(rest), PER_MESSAGE), 1):
             request = {"method": "SUBSCRIBE", "params": rest[start : start + PER_MESSAGE], "id": number}
             yield Send(msgspec.json.encode(request).decode())
 
     def received(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        return self._routes[frame.partition(b",")[0]](frame, at)
+        try:
+            told = self._decode(frame)
+        except msgspec.ValidationError:
+            return self._on_other(frame, at)
+        handle, symbol = self._frames[type(told)]
+        return handle(symbol, told.data, at)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
         path, query = asked(fetch)
@@ -171,63 +172,62 @@ class Adapter(Exchange):
         kind = STREAMS.get(subscription.channel, f"kline_{self.feed.candle}")
         return f"{subscription.native.lower()}@{kind}"
 
-    def _route(self, head: bytes) -> Route:
-        """The route of frames that begin so up to a comma: those of a combined stream tell its name there."""
-        try:
-            return self._named(wire.head.decode(head + b"}").stream)
-        except msgspec.DecodeError:
-            return self._on_other
+    def _tell_apart(self, streams: Mapping[str, str]) -> None:
+        """Read the frames of more streams at once.
 
-    def _named(self, stream: str) -> Route:
-        """The route of a stream's frames: by its name, unless it is one that nobody asked for."""
-        whose, _, kind = stream.partition("@")
-        kind = kind.partition("@")[0] if kind not in ("", "arr") else whose.removeprefix("!")
-        route = self._kind("kline" if kind.startswith("kline_") else kind)
-        uninvited = self._streams and stream not in self._streams and not whose.startswith("!")
-        return wire.unused if uninvited else route
-
-    def _kind(self, kind: str) -> Route:
-        if kind not in self._kinds:
-            raise WireError(f"unknown message kind {kind[:40]!r}")
-        return self._kinds[kind]
+        Args:
+            streams: by name, the symbols that they are about.
+        """
+        for stream, symbol in streams.items():
+            kind = wire.kind_of(stream)
+            self._frames[wire.frame(stream, kind)] = self._handles[kind], symbol
+        self._decode = wire.frames(self._frames)
 
     def _on_other(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        """What does not begin with the name of a stream."""
+        """What is no frame of a stream that is known, or not as such a one is."""
         told = wire.envelope.decode(frame)
         if told.stream:
-            return self._named(told.stream)(frame, at)
-        if kind := wire.bare_kind(told):
-            return self._kind(kind)(wire.combined(frame), at)
+            return self._on_stream(told.stream, frame, at)
+        if name := wire.bare_kind(told):
+            return self._on_kind(wire.kind(name), b'{"data":%b}' % frame, at)[1]
         return (wire.answer(told),)
 
-    def _on_trade(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        trade = wire.trade.decode(frame).data
+    def _on_stream(self, stream: str, frame: bytes, at: Nanos) -> Sequence[Output]:
+        """A stream that told its name alone: nothing of it is of use if nobody asked for it."""
+        kind, of_all = wire.kind_of(stream), stream.startswith("!")
+        if self._streams and stream not in self._streams and not of_all:
+            kind = msgspec.Raw
+        symbol, out = self._on_kind(kind, frame, at)
+        if symbol and not (self._streams or of_all) and len(self._frames) < LEARNT:
+            self._tell_apart({stream: symbol})
+        return out
+
+    def _on_kind(self, kind: wire.Kind, frame: bytes, at: Nanos) -> tuple[str, Sequence[Output]]:
+        """Whose an event is, and what it means."""
+        data = wire.combined[kind].decode(frame).data
+        symbol = self.symbol(wire.whose.decode(frame).data.s) if kind in wire.OF_MARKETS else ""
+        return symbol, self._handles[kind](symbol, data, at)
+
+    def _on_trade(self, symbol: str, trade: wire.Deal, at: Nanos) -> Sequence[Output]:
         positive(trade.p, trade.q)
         side: Side = "sell" if trade.m else "buy"
-        return (Trade("binance", self.symbol(trade.s), trade.t, trade.p, trade.q, side, nanos(trade.T), at),)
+        return (Trade("binance", symbol, trade.t, trade.p, trade.q, side, nanos(trade.T), at),)
 
-    def _on_quote(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        q = wire.quote.decode(frame).data
+    def _on_quote(self, symbol: str, q: wire.Quote, at: Nanos) -> Sequence[Output]:
         quantities(q.b, q.B, q.a, q.A)
-        symbol = self.symbol(q.s)
         return (Ticker("binance", symbol, q.b, q.B, q.a, q.A, *self.daily(symbol, at), None, at),)
 
-    def _on_day(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        day = wire.day.decode(frame).data
+    def _on_day(self, symbol: str, day: wire.Day, at: Nanos) -> Sequence[Output]:
         quantities(day.b, day.B, day.a, day.A, day.c, day.v)
-        symbol = self.symbol(day.s)
         self.feed.board[symbol] = Daily(day.c, day.v, at)
         return (Ticker("binance", symbol, day.b, day.B, day.a, day.A, day.c, day.v, nanos(day.E), at),)
 
-    def _on_kline(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        kline = wire.kline.decode(frame).data
-        k, market = kline.k, (self.symbol(kline.s), kline.k.i)
+    def _on_kline(self, symbol: str, kline: wire.Kline, at: Nanos) -> Sequence[Output]:
+        k, market = kline.k, (symbol, kline.k.i)
         prices = (k.o, k.h, k.l, k.c)
         return (candle("binance", market, nanos(k.t), prices=prices, volume=k.v, closed=k.x, at=at),)
 
-    def _on_depth(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        told = wire.depth.decode(frame).data
-        symbol = self.symbol(told.s)
+    def _on_depth(self, symbol: str, told: wire.Depth, at: Nanos) -> Sequence[Output]:
         if not self.wants(symbol, Channel.BOOK):
             return ()
         book = self._book(symbol)
@@ -247,8 +247,7 @@ class Adapter(Exchange):
             return ()
         return self._book(symbol).join(told.lastUpdateId, told.bids, told.asks, stamp=None, at=at)
 
-    def _on_shutdown(self, frame: bytes, at: Nanos) -> Sequence[Output]:
-        wire.envelope.decode(frame)
+    def _on_shutdown(self, _symbol: str, _told: wire.Shutdown, _at: Nanos) -> Sequence[Output]:
         return (Retire("the exchange announced its shutdown"),)
 
     def _rest_day(self, day: wire.RestDay, at: Nanos) -> Ticker:
@@ -257,3 +256,7 @@ class Adapter(Exchange):
         self.feed.board[symbol] = Daily(day.lastPrice, day.volume, at)
         sides = (day.bidPrice, day.bidQty, day.askPrice, day.askQty)
         return Ticker("binance", symbol, *sides, day.lastPrice, day.volume, nanos(day.closeTime), at)
+
+
+def _unused(_symbol: str, _data: msgspec.Raw, _at: Nanos) -> Sequence[Output]:
+    return ()
