@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
+from operator import eq
 
 from attrs import define, evolve, field
 
@@ -67,7 +68,7 @@ class Continuity:
         Returns:
             The gaps that are new or changed, whole: each replaces what was known of it.
         """
-        if self.highest is not None and list(ids) == list(range(self.highest + 1, self.highest + 1 + len(ids))):
+        if self.highest is not None and all(map(eq, ids, count(self.highest + 1))):
             self.highest += len(ids)
             return []
         changed: dict[int, Gap] = {}

@@ -169,9 +169,10 @@ class Draft:
                 book.meet(piece)
                 continue
             numbered, others = self._sorted(piece)
-            asked = self._asked(piece) if any(book.counted(market).open for market in numbered) else {}
+            asked = self._asked(piece) if self._answers and any(book.counted(one).open for one in numbered) else {}
             for market, ids in numbered.items():
-                book.tell(book.see(market, ids, self._latest, asked=asked.get(market, ())))
+                if told := book.see(market, ids, self._latest, asked=asked.get(market, ())):
+                    book.tell(told)
             for record in others:
                 book.take(record)
         self.memory, self.told = book.memory, list(book.told.values())
@@ -186,13 +187,17 @@ class Draft:
         """When the last of the batch arrived."""
         return max(record.received for record in self.batch if type(record) is Trade)
 
+    @cached_property
+    def _answers(self) -> set[tuple[str, Nanos]]:
+        """When REST told trades, and whose."""
+        noted = {(note.exchange, note.received) for note in self._of(Consulted)}
+        return noted | self.ledger.memory.consulted.items()
+
     def _asked(self, piece: Sequence[Record]) -> Mapping[Market, set[int]]:
         """The ids that REST told."""
-        answers = {(note.exchange, note.received) for note in self._of(Consulted)}
-        answers |= self.ledger.memory.consulted.items()
         told: defaultdict[Market, set[int]] = defaultdict(set)
-        for record in piece if answers else ():
-            if type(record) is Trade and (record.exchange, record.received) in answers:
+        for record in piece:
+            if type(record) is Trade and (record.exchange, record.received) in self._answers:
                 told[record.exchange, record.symbol].add(cast(int, record.trade_id))
         return told
 
@@ -270,9 +275,9 @@ class _Book:
     def see(self, market: Market, ids: Sequence[int], at: Nanos, *, asked: Collection[int]) -> list[Gap]:
         """Take ids in the order in which they came; up to the first new one the pending cause holds."""
         now = self.counted(market)
-        see = partial(now.see, road=self.ledger.road, asked=asked)
         if market not in self.pending:
-            return see(ids, at, self.ledger.cause)
+            return now.see(ids, at, self.ledger.cause, road=self.ledger.road, asked=asked)
+        see = partial(now.see, road=self.ledger.road, asked=asked)
         new = next((place for place, number in enumerate(ids, 1) if now.highest is None or number > now.highest), 0)
         before = ids[: new or len(ids)]
         gaps = see(before, at, self.pending[market])
@@ -327,12 +332,10 @@ class _Book:
 
     def open(self, market: Market) -> Kept:
         """What is known of a market, to be changed."""
-        if market not in self.fresh:
-            self.markets[market] = self._asked(market)
-        elif market not in self._copied:
-            self.markets[market] = self.markets[market].copy()
-        self.fresh.add(market)
-        self._copied.add(market)
+        if market not in self._copied or market not in self.fresh:
+            self.markets[market] = self.markets[market].copy() if market in self.fresh else self._asked(market)
+            self.fresh.add(market)
+            self._copied.add(market)
         return self.markets[market]
 
     def _asked(self, market: Market) -> Kept:
