@@ -15,7 +15,7 @@ from decimal import Decimal
 from attrs import frozen
 
 from trioagg.exchanges import BookPlan, Missed
-from trioagg.exchanges._numbers import positive, quantities
+from trioagg.exchanges._numbers import SMALLEST, positive
 from trioagg.model import Book, Channel, Delta, Event, Level, Nanos, Quote
 
 PATIENCE: Nanos = 5_000_000_000
@@ -305,5 +305,4 @@ def _difference(before: Sequence[Level], now: Sequence[Level]) -> list[Level]:
 
 def _check(bids: Sequence[Level], asks: Sequence[Level]) -> None:
     for price, amount in (*bids, *asks):
-        positive(price)
-        quantities(amount)
+        positive(price, amount or SMALLEST)
