@@ -12,12 +12,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from attrs import fields
-
-from trioagg.integrity.consolidation import Best
 from trioagg.model import Nanos
 from trioagg.signs import visible
-from trioagg.store import BARS, COLUMNS, Look, Row, encodable
+from trioagg.store import COLUMNS, Look, Row, encodable
 
 Format = Literal["table", "json", "csv"]
 
@@ -41,7 +38,17 @@ TIMES: Mapping[str, Sequence[str]] = {
 }
 """The columns of each kind that are nanoseconds UTC."""
 
-SHOWN: Mapping[str, Sequence[str]] = {**COLUMNS, "best": [field.name for field in fields(Best)], "bars": BARS}
+SHOWN: Mapping[str, Sequence[str]] = {
+    **COLUMNS,
+    "best": (
+        *("symbol", "bid", "bid_size", "bid_exchange", "ask", "ask_size", "ask_exchange"),
+        *("spread", "vwap", "venues", "expired", "received"),
+    ),
+    "bars": (
+        *("exchange", "symbol", "interval", "open_time", "open", "high", "low", "close", "volume"),
+        *("trades", "covered", "status", "received"),
+    ),
+}
 """What can be printed, and the columns of each."""
 
 LONGEST = 60
