@@ -1,7 +1,8 @@
 """The command line: parse, compose, exit codes; no logic.
 
 ``options`` is what commands share; ``collecting``, ``looking`` and ``files`` hold them, in the order of the help below.
-What a command needs is imported when it runs, so that ``--help`` starts fast.
+What a command needs is imported when it runs, so that ``--help`` starts fast;
+``taking`` says how typer is kept from loading pydantic.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import typer
 from trioagg import __version__
 from trioagg.cli import collecting, files, looking
 from trioagg.cli.options import DONE, FAILED, MISUSED
+from trioagg.cli.taking import Command, Group
 from trioagg.errors import SettingsError, TrioaggError
 
 app = typer.Typer(
     name="trioagg",
+    cls=Group,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
@@ -60,7 +63,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 """Every command, in the order of the help, with an example."""
 
 for name, (command, example) in COMMANDS.items():
-    app.command(name=name, epilog=f"Example: trioagg {example}")(command)
+    app.command(name=name, cls=Command, epilog=f"Example: trioagg {example}")(command)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
