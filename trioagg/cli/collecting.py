@@ -1,7 +1,5 @@
 """The commands that take data in: from exchanges, from captures; and the exchange that is built in."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,7 +97,7 @@ def run(
     _end(_collected(job, value("--worker", worker, shard_of)))
 
 
-def _collected(job: Job, part: Shard | None) -> Outcome:
+def _collected(job: "Job", part: "Shard | None") -> "Outcome":
     """A run in this process, as one of several, or in several."""
     import sys
 
@@ -224,6 +222,6 @@ def collect_less_garbage() -> None:
     gc.set_threshold(50_000, 20, 1000)
 
 
-def _end(outcome: Outcome | Loaded) -> None:
+def _end(outcome: "Outcome | Loaded") -> None:
     if outcome.problems:
         raise typer.Exit(FAILED)

@@ -1,7 +1,5 @@
 """The commands that show what is stored, and what there is to collect."""
 
-from __future__ import annotations
-
 import os
 from functools import partial
 from pathlib import Path
