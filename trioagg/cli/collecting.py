@@ -105,7 +105,7 @@ def _collected(job: "Job", part: "Shard | None") -> "Outcome":
 
     from trioagg.pipeline import run, worker, workers
 
-    collect_less_garbage()
+    _set_aside()
     if part:
         return trio.run(worker.work, worker.share(job, part))
     if workers.size(job.settings) > 1:
@@ -140,7 +140,7 @@ def replay(
     for file in files:
         if not file.is_file():
             raise SettingsError(f"FILE: bad value {str(file)!r}: there is no such file")
-    collect_less_garbage()
+    _set_aside()
     with progress("replayed") as advance:
         outcome = trio.run(lambda: play(files, settings, choice=choice, progress=advance))
     _end(outcome)
@@ -170,7 +170,7 @@ def load(
 
     stores = [settings.store(word, "--to") for word in dict.fromkeys(to)]
     job = Job(settings, settings.store(source, "--from"), stores, drain=drain)
-    collect_less_garbage()
+    _set_aside()
     _end(trio.run(pump, job))
 
 
@@ -213,13 +213,12 @@ def _hold_signals() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 
 
-def collect_less_garbage() -> None:
-    """Look through the living less often: events wait by the thousand, and nothing that they refer to refers back."""
+def _set_aside() -> None:
+    """Never look again through what is there before anything is collected."""
     import gc
 
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 1000)
 
 
 def _end(outcome: "Outcome | Loaded") -> None:
