@@ -128,10 +128,12 @@ def _table(rows: Sequence[Row], kind: str, *, header: bool) -> str:
     titles = [name.replace("_", " ") for name in names]
     if not rows:
         return f"{'  '.join(titles)}\n(no {kind} stored yet)" if header else ""
-    from pandas import DataFrame
+    from pandas import DataFrame, Index
 
     cells = [[_cell(row[name], is_time=name in TIMES[kind]) for name in names] for row in rows]
-    return str(DataFrame(cells, columns=titles, dtype=object).to_string(index=False, header=header))
+    return str(
+        DataFrame(cells, columns=Index(titles, dtype=object), dtype=object).to_string(index=False, header=header)
+    )
 
 
 def _cell(value: object, *, is_time: bool) -> str:
