@@ -17,6 +17,7 @@ import pytest
 from far_end import ask, ids
 
 from trioagg.cli import main
+from trioagg.store import Writer
 
 QUICK = ["run", "--simulated", "--duration", "0.4", "--no-display"]
 
@@ -56,6 +57,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         (["run", "-e", "binance", "-e", "krakn"], ["bad value 'krakn'", "kraken"]),
         (["run", "-s", "\udcff/USDT"], ["--symbol", "udcff"]),
         (["show", "-n", "99999999999999999999"], ["--limit", "'99999999999999999999'"]),
+        (["show", "--format", "xml"], ["--format", "'xml'", "'csv'"]),
+        (["show", "trade"], ["kind", "'trade'", "'trades'"]),
+        (["load", "--from", "kafka://localhost/a"], ["--to"]),
         (["simulate", "--host", "a" * 300], ["--host"]),
         (["run", "--simulated", "--symbol", "BTC/USDX"], ["binance", "'BTC/USDX'", "BTC/USDT"]),
         (["run", "--serve", "localhost"], ["--serve", "'localhost'", "HOST:PORT"]),
@@ -174,15 +178,33 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "trioagg", *words]
 
 
-def test_help_imports_nothing_heavy() -> None:
-    """--help and --version start fast: no pandas, no httpx, no database driver, no Trio."""
+HEAVY = {"pandas", "httpx", "trio", "trio_websocket", "structlog", "pydantic"}
+
+
+def loaded(*words: str) -> set[str]:
+    """The modules that a command loads."""
     code = (
         "import sys\nfrom trioagg.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: print({'pandas', 'httpx', 'sqlite3', 'trio', 'trio_websocket'} & set(sys.modules))"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "set()"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """--help and --version start fast: no pandas, no httpx, no database driver, no Trio."""
+    assert not loaded("--help") & {*HEAVY, "sqlite3", "trioagg.settings"}
+    assert not loaded("--version") & {*HEAVY, "sqlite3", "trioagg.settings"}
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+def test_rows_are_shown_without_what_collects_them(form: str) -> None:
+    """No form loads what writes, what runs, or what typer would take options with; nor pandas where no row is."""
+    Writer.open("a.db").close()
+    there = loaded("show", "trades", "-d", "a.db", "-n", "5", "--format", form)
+    assert not there & HEAVY
+    assert not there & {f"trioagg.{name}" for name in ("logs", "store.write", "store.candles", "transport", "pipeline")}
 
 
 @contextmanager

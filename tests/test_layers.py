@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import trioagg
+from trioagg import store
 
 HOUSE = Path(trioagg.__file__).parent
 MODULES = {
@@ -141,3 +142,10 @@ def test_the_command_line_starts_light(tmp_path: Path) -> None:
     loaded = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
 
     assert loaded.stdout.split() == []
+
+
+def test_the_store_offers_all_that_it_names() -> None:
+    """Also what is imported only when it is asked for."""
+    assert all(getattr(store, name) is not None for name in store.__all__)
+    with pytest.raises(AttributeError, match="Wrter"):
+        _ = store.Wrter  # type: ignore[attr-defined]

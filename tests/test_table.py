@@ -10,8 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from attrs import fields
 
-from trioagg.store import COLUMNS, Look
+from trioagg.integrity.consolidation import Best
+from trioagg.store import BARS, COLUMNS, Look
 from trioagg.views.table import SHOWN, TIMES, render, summary_table
 
 T0 = 1_723_161_253_937_085_768
@@ -80,6 +82,12 @@ def test_times_are_known_columns() -> None:
     """Every column that is shown as a time is one of its kind."""
     assert set(TIMES) == set(SHOWN)
     assert all(set(TIMES[kind]) <= set(SHOWN[kind]) for kind in TIMES)
+
+
+def test_the_columns_of_what_is_reckoned_are_its_records() -> None:
+    """They stand in the table, so that it need not load what reckons."""
+    assert [*SHOWN["best"]] == [field.name for field in fields(Best)]
+    assert SHOWN["bars"] == BARS
 
 
 def test_the_summary() -> None:

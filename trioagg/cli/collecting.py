@@ -1,7 +1,5 @@
 """The commands that take data in: from exchanges, from captures; and the exchange that is built in."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,7 +97,7 @@ def run(
     _end(_collected(job, value("--worker", worker, shard_of)))
 
 
-def _collected(job: Job, part: Shard | None) -> Outcome:
+def _collected(job: "Job", part: "Shard | None") -> "Outcome":
     """A run in this process, as one of several, or in several."""
     import sys
 
@@ -107,7 +105,7 @@ def _collected(job: Job, part: Shard | None) -> Outcome:
 
     from trioagg.pipeline import run, worker, workers
 
-    collect_less_garbage()
+    _set_aside()
     if part:
         return trio.run(worker.work, worker.share(job, part))
     if workers.size(job.settings) > 1:
@@ -142,7 +140,7 @@ def replay(
     for file in files:
         if not file.is_file():
             raise SettingsError(f"FILE: bad value {str(file)!r}: there is no such file")
-    collect_less_garbage()
+    _set_aside()
     with progress("replayed") as advance:
         outcome = trio.run(lambda: play(files, settings, choice=choice, progress=advance))
     _end(outcome)
@@ -172,7 +170,7 @@ def load(
 
     stores = [settings.store(word, "--to") for word in dict.fromkeys(to)]
     job = Job(settings, settings.store(source, "--from"), stores, drain=drain)
-    collect_less_garbage()
+    _set_aside()
     _end(trio.run(pump, job))
 
 
@@ -215,15 +213,14 @@ def _hold_signals() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 
 
-def collect_less_garbage() -> None:
-    """Look through the living less often: events wait by the thousand, and nothing that they refer to refers back."""
+def _set_aside() -> None:
+    """Never look again through what is there before anything is collected."""
     import gc
 
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 1000)
 
 
-def _end(outcome: Outcome | Loaded) -> None:
+def _end(outcome: "Outcome | Loaded") -> None:
     if outcome.problems:
         raise typer.Exit(FAILED)

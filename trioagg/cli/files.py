@@ -1,7 +1,5 @@
 """The commands that make files of what is stored."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +28,9 @@ def export(
     that holds each value exactly and text where it does not, times are integers, nanoseconds since 1970. Parquet needs
     the extra trioagg[parquet]. No file is overwritten, and one that is there is whole.
     """
-    from trioagg.settings import instant
+    from trioagg.settings import instant, length
     from trioagg.store import ALWAYS, Span
-    from trioagg.views import bars, chart
+    from trioagg.views import bars
     from trioagg.views import export as view
 
     span = Span(
@@ -41,7 +39,7 @@ def export(
     )
     if span.first >= span.end:
         raise SettingsError(f"--to: bad value {end!r}: must be later than --from {first}")
-    value("--interval", interval, chart.length)
+    value("--interval", interval, length)
     settings = read_quietly(config, database=("--database", database))
     chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
     _end_on_sigterm()
@@ -68,12 +66,12 @@ def chart(
     the symbol is drawn. In the terminal, a thin body rises and a thick one falls; what does not fit in its width is
     left out, the oldest first. PNG needs the extra trioagg[charts]. No file is overwritten.
     """
-    from trioagg.settings import number
+    from trioagg.settings import length, number
     from trioagg.store import Scale
     from trioagg.views import chart as view
 
-    length = value("--interval", interval, view.length)
-    scale = Scale(interval, length, value("--limit", limit, number(int, least=1, most=10_000)))
+    each = value("--interval", interval, length)
+    scale = Scale(interval, each, value("--limit", limit, number(int, least=1, most=10_000)))
     settings = read_quietly(config, database=("--database", database))
     _end_on_sigterm()
     with stored(settings) as db:

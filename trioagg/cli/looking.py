@@ -1,7 +1,5 @@
 """The commands that show what is stored, and what there is to collect."""
 
-from __future__ import annotations
-
 import os
 from functools import partial
 from pathlib import Path
@@ -52,21 +50,24 @@ def show(
     trades, so many intervals of every market, each with the seconds that are covered and whether it is complete,
     backfilled, partial or unproven; with --follow one comes again when that changes.
     """
-    from trioagg.settings import number
-    from trioagg.views import bars, best, chart
+    from trioagg.settings import length, number
     from trioagg.views import show as view
 
     rows = value("--limit", limit, number(int, least=1, most=1_000_000_000))
-    value("--interval", interval, chart.length)
+    value("--interval", interval, length)
     settings = read_quietly(config, database=("--database", database))
-    patience = best.STALE if stale is None else value("--stale", stale, number(float, least=0))
+    patience = value("--stale", stale, number(float, least=0))
     if kind is Kind.BEST and follow:
         raise SettingsError("--follow: the kind 'best' is a look at now; follow 'ticker' or 'quotes'")
     chosen = {"exchanges": exchange or (), "symbols": upper(symbol)}
     with stored(settings) as db:
         if kind is Kind.BEST:
-            best.show_best(db, form.value, limit=rows, stale=patience, **chosen)
+            from trioagg.views import best
+
+            best.show_best(db, form.value, limit=rows, stale=best.STALE if patience is None else patience, **chosen)
         elif kind is Kind.BARS:
+            from trioagg.views import bars
+
             look = bars.show_bars_on if follow else bars.show_bars
             look(db, interval or settings.run.candle, form.value, limit=rows, **chosen)
         elif follow:

@@ -34,6 +34,7 @@ from trioagg.settings.stores import EXAMPLE, SINK, Store, at, check, section
 from trioagg.settings.words import (
     BadWord,
     instant,
+    length,
     many,
     nearest,
     nearest_symbol,
@@ -63,6 +64,7 @@ __all__ = [
     "Venue",
     "at",
     "instant",
+    "length",
     "load",
     "many",
     "nearest",

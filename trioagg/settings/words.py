@@ -18,6 +18,7 @@ PLACE = re.compile(rf"(//)?{HOST}(,{HOST})*(/(?!/)[^?]*)?(\?.*)?")
 """What follows a scheme, without who logs in."""
 LOGIN = re.compile(r":.*@", re.DOTALL)
 """Who logs in with a password."""
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SECRETS = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
@@ -112,6 +113,14 @@ def number(kind: type[int | float], *, least: float, most: float = math.inf) -> 
         return value
 
     return parse
+
+
+def length(text: str) -> int:
+    """How long a candle is: 10s, 1m, 4h, 1d; nanoseconds."""
+    told = re.fullmatch(r"([1-9]\d{0,4})([smhd])", text, re.ASCII)
+    if not told:
+        raise ValueError("must look like 10s, 1m, 4h or 1d")
+    return int(told[1]) * SECONDS[told[2]] * 10**9
 
 
 def instant(text: str) -> int:

@@ -15,16 +15,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trioagg.errors import SettingsError, named
-from trioagg.integrity.continuity import Run
-from trioagg.integrity.ledger import Draft
 from trioagg.model import Event, Instrument, Nanos
 from trioagg.settings import redacted
 from trioagg.sinks import _plugin
-from trioagg.store import Counts, Readable
+from trioagg.store import Readable
 from trioagg.store import connect as opened
+
+if TYPE_CHECKING:
+    from trioagg.integrity.continuity import Run
+    from trioagg.integrity.ledger import Draft
+    from trioagg.store import Counts
 
 __all__ = ["Database", "Sink", "connect", "is_url", "names", "solitary", "stored"]
 

@@ -12,10 +12,9 @@ the schema, and alone imports sqlite3.
 
 from __future__ import annotations
 
-from trioagg.store.audit import Audit, Holdings, examine
-from trioagg.store.bars import Bar, Scale, Series, series
-from trioagg.store.batches import Counts
-from trioagg.store.candles import BARS, Candles, TradeBar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from trioagg.store.kinds import COLUMNS, RECORDS
 from trioagg.store.opening import Database
 from trioagg.store.order import ALWAYS, Row, Span
@@ -33,10 +32,35 @@ from trioagg.store.read import (
     summary,
 )
 from trioagg.store.readable import Readable
-from trioagg.store.recall import recalled
-from trioagg.store.renewal import renewals
-from trioagg.store.texts import Arrivals, Texts, Told, encodable, instrument
-from trioagg.store.write import Writer
+
+if TYPE_CHECKING:
+    from trioagg.store.audit import Audit, Holdings, examine
+    from trioagg.store.bars import Bar, Scale, Series, series
+    from trioagg.store.batches import Counts
+    from trioagg.store.candles import BARS, Candles, TradeBar
+    from trioagg.store.recall import recalled
+    from trioagg.store.renewal import renewals
+    from trioagg.store.texts import Arrivals, Texts, Told, encodable, instrument
+    from trioagg.store.write import Writer
+else:
+    LATER = {
+        "audit": ("Audit", "Holdings", "examine"),
+        "bars": ("Bar", "Scale", "Series", "series"),
+        "batches": ("Counts",),
+        "candles": ("BARS", "Candles", "TradeBar"),
+        "recall": ("recalled",),
+        "renewal": ("renewals",),
+        "texts": ("Arrivals", "Texts", "Told", "encodable", "instrument"),
+        "write": ("Writer",),
+    }
+    """Files that are imported when one of their names is asked for: who only shows rows starts without them."""
+
+    def __getattr__(name: str) -> Any:
+        for home, names in LATER.items():
+            if name in names:
+                return getattr(import_module(f"{__name__}.{home}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "ALWAYS",

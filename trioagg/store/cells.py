@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from trioagg.integrity.ledger import Entries
 from trioagg.model import (
     Book,
     Candle,
@@ -31,6 +30,9 @@ from trioagg.model import (
     Ticker,
     Trade,
 )
+
+if TYPE_CHECKING:
+    from trioagg.integrity.ledger import Entries
 
 Market = tuple[str, str]
 """(exchange, symbol)."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trioagg import exchanges as adapters
+from trioagg.settings import length
 from trioagg.store import Candles, Readable, Span, renewals
-from trioagg.views.chart import length
 from trioagg.views.export import write_all
 from trioagg.views.show import LIMIT, PAUSE
 from trioagg.views.table import Format, put, render

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from trioagg.errors import SettingsError
-from trioagg.model import Nanos
 from trioagg.store import Readable, Scale, Series, series
 from trioagg.views.files import ending, whole
 
 ENDINGS = (".png", ".html")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def length(interval: str) -> Nanos:
-    """How long a candle is.
-
-    Raises:
-        ValueError: that is no length.
-    """
-    told = re.fullmatch(r"([1-9]\d{0,4})([smhd])", interval, re.ASCII)
-    if not told:
-        raise ValueError("must look like 10s, 1m, 4h or 1d")
-    return int(told[1]) * SECONDS[told[2]] * 10**9
 
 
 def chart(db: Readable, symbol: str, scale: Scale, *, exchanges: Sequence[str], output: Path | None) -> None:

@@ -12,12 +12,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from attrs import fields
-
-from trioagg.integrity.consolidation import Best
 from trioagg.model import Nanos
 from trioagg.signs import visible
-from trioagg.store import BARS, COLUMNS, Look, Row, encodable
+from trioagg.store import COLUMNS, Look, Row, encodable
 
 Format = Literal["table", "json", "csv"]
 
@@ -41,7 +38,17 @@ TIMES: Mapping[str, Sequence[str]] = {
 }
 """The columns of each kind that are nanoseconds UTC."""
 
-SHOWN: Mapping[str, Sequence[str]] = {**COLUMNS, "best": [field.name for field in fields(Best)], "bars": BARS}
+SHOWN: Mapping[str, Sequence[str]] = {
+    **COLUMNS,
+    "best": (
+        *("symbol", "bid", "bid_size", "bid_exchange", "ask", "ask_size", "ask_exchange"),
+        *("spread", "vwap", "venues", "expired", "received"),
+    ),
+    "bars": (
+        *("exchange", "symbol", "interval", "open_time", "open", "high", "low", "close", "volume"),
+        *("trades", "covered", "status", "received"),
+    ),
+}
 """What can be printed, and the columns of each."""
 
 LONGEST = 60
@@ -121,10 +128,12 @@ def _table(rows: Sequence[Row], kind: str, *, header: bool) -> str:
     titles = [name.replace("_", " ") for name in names]
     if not rows:
         return f"{'  '.join(titles)}\n(no {kind} stored yet)" if header else ""
-    from pandas import DataFrame
+    from pandas import DataFrame, Index
 
     cells = [[_cell(row[name], is_time=name in TIMES[kind]) for name in names] for row in rows]
-    return str(DataFrame(cells, columns=titles, dtype=object).to_string(index=False, header=header))
+    return str(
+        DataFrame(cells, columns=Index(titles, dtype=object), dtype=object).to_string(index=False, header=header)
+    )
 
 
 def _cell(value: object, *, is_time: bool) -> str:
