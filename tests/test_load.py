@@ -226,7 +226,9 @@ async def later(work: partial[None]) -> None:
         ("kafka://h/t?gruop=a", "sqlite:///b.db", ["--from:", "unknown option 'gruop'", "did you mean group?"]),
         ("kafka://me:s3cret@h/t", "sqlite:///b.db", ["--from:", "security=sasl_ssl"]),
         ("kafka://h/t?session=0", "sqlite:///b.db", ["--from:", "session", "from 1 to 300"]),
-        ("kafka://h/t?security=ssl&ca=/none.pem", "sqlite:///b.db", ["ssl.ca.location"]),
+        ("kafka://h/t?security=ssl&ca=/none", "sqlite:///b.db", ["--from:", "ca: bad value '/none'", "no such file"]),
+        ("kafka://h/t?security=ssl&ca=empty.pem", "sqlite:///b.db", ["--from: bad value 'kafka://h/t'", "ssl.ca.loc"]),
+        ("kafka://h/t", "kafka://h/t?security=ssl&ca=empty.pem", ["--to: bad value 'kafka://h/t'", "ssl.ca.loc"]),
         ("kafka://127.0.0.1:1/t", "postgers://me:s3cret@h", ["--to: no sink is named 'postgers'", "postgresql"]),
         ("kafka://127.0.0.1:1/t", "archive", ["--to: no sink is named 'archive'"]),
     ],
@@ -242,6 +244,7 @@ def test_a_mistake_is_one_line(
 ) -> None:
     """Exit 2, the flag, the bad value and the nearest good one; nothing on standard output, and no password."""
     monkeypatch.chdir(tmp_path)
+    Path("empty.pem").touch()
     with pytest.raises(SystemExit) as ended:
         main(["load", "--from", source, "--to", to])
     out, err = capsys.readouterr()

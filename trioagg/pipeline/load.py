@@ -13,7 +13,8 @@ there the next loader reads again; to store a row twice is to store it once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -141,10 +142,19 @@ async def load(job: Job) -> Loaded:
         with stop.everything:
             with named(job.source.where):
                 opening = sources.connect(job.source.url, progress)
-            async with open_sinks(job.stores) as sinks, opening as source:
+            async with open_sinks(job.stores) as sinks, _opened(opening, job.source.where) as source:
                 await _load(job, source, sinks, loaded, progress=progress, stopped=stop.receiving)
         _account(loaded)
     return loaded
+
+
+@asynccontextmanager
+async def _opened(opening: AbstractAsyncContextManager[Source], where: str) -> AsyncIterator[Source]:
+    """A source while the block lasts; what is wrong with it is told with the option that names it."""
+    async with AsyncExitStack() as stack:
+        with named(where):
+            source = await stack.enter_async_context(opening)
+        yield source
 
 
 async def _load(
