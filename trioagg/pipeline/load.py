@@ -43,6 +43,13 @@ CAUSE = "not in the log"
 """Why a numbered trade may be missing, for the ledger: whoever collected it knows more."""
 
 
+HELD = 4_000
+"""Events that may wait for a store before the reader does, and not ``buffers.channel``: the log keeps the rest."""
+
+MOMENT = 0.1
+"""Seconds that the reader waits for room before it rests."""
+
+
 @frozen
 class Job:
     """One load.
@@ -118,14 +125,20 @@ class Reader:
     async def read(self, *, drain: bool) -> None:
         """Read until cancelled, or until the end if it is to be drained."""
         while not (drain and self.source.ended and self.progress.done):
-            full = any(inlet.gauge.full for inlet in self.inlets)
-            haul = await (self.source.rest() if full else self.source.take())
+            haul = await (self.source.take() if await self._room() else self.source.rest())
             if haul.ends:
                 self.progress.put(len(haul.items), haul.ends)
             for inlet, tally in zip(self.inlets, self.tallies, strict=True):
                 inlet.put(haul.items)
                 tally.received += sum(type(item) is not Instrument for item in haul.items)
             self.source.keep(self.progress.durable())
+
+    async def _room(self) -> bool:
+        """Whether every flow has room, now or in a moment: to rest and to go on again costs what was fetched ahead."""
+        with trio.move_on_after(MOMENT) as waiting:
+            for inlet in self.inlets:
+                await inlet.room()
+        return not waiting.cancelled_caught
 
 
 async def load(job: Job) -> Loaded:
@@ -187,7 +200,7 @@ async def _load(
 def _writer(
     buffers: Buffers, store: Store, sink: Sink, loaded: Loaded, *, number: int, progress: Progress
 ) -> tuple[Inlet[Any], LoadWriter]:
-    inlet, outlet = flow(store.name, buffers.channel)
+    inlet, outlet = flow(store.name, min(buffers.channel, HELD))
     writer = LoadWriter(
         outlet=outlet,
         sink=sink,
