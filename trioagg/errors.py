@@ -84,15 +84,16 @@ def first(error: BaseException) -> BaseException:
 
 
 def spent(error: BaseException | None) -> None:
-    """Take from an error, once it is known, the frames that it came through and all that they hold.
+    """Take from an error, once it is known, what it came from: the frames and all that they hold, and other errors.
 
     One that crossed a thread is in a cycle with them, and so are many a driver's. Of what is tried again and again,
     each failure would stay in memory, with all that was made for it, until the garbage is looked through.
     """
     while error:
         clear_frames(error.__traceback__)
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+        origin = error.__cause__ or error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = origin
 
 
 @contextmanager
