@@ -42,7 +42,6 @@ log = structlog.get_logger(__name__)
 CAUSE = "not in the log"
 """Why a numbered trade may be missing, for the ledger: whoever collected it knows more."""
 
-
 HELD = 4_000
 """Events that may wait for a store before the reader does, and not ``buffers.channel``: the log keeps the rest."""
 
