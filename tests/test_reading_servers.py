@@ -314,7 +314,7 @@ async def test_a_server_that_goes_away_meanwhile(server: Server) -> None:
     """One line, and no traceback."""
     await store(server.url(), trades(1))
     with sinks.stored(server.url()) as db:
-        assert server.kill() == 1
+        assert server.kill() >= 1  # the backend of the one that wrote may still be on its way out
         with pytest.raises(StoreError, match="does not work now") as error:
             rows(db, "trades")
     assert "\n" not in str(error.value)
