@@ -20,9 +20,8 @@ from attrs import define, field
 from trioagg.errors import SettingsError, StoreError
 from trioagg.settings import nearest, redacted
 from trioagg.sinks._address import ESCAPED
-from trioagg.sinks._literals import inserts
 from trioagg.sinks._reading import opened as opened_for_reading
-from trioagg.sinks._schema import TABLES, VIEWS, Dialect, Table, listed
+from trioagg.sinks._schema import TABLES, VIEWS, Dialect, Table, insert, listed
 from trioagg.sinks._server import CONNECTING, LOCKED, Server, ServerSink, serving, upgrade
 from trioagg.store import Readable
 from trioagg.store.cells import Cells
@@ -136,7 +135,8 @@ class MysqlLink:
         first = next(iter(table.columns))
         with self._connection.cursor() as cursor:
             # IGNORE would pass over much more than a row that is there.
-            return sum(map(cursor.execute, inserts(table, rows, f'ON DUPLICATE KEY UPDATE "{first}" = "{first}"')))
+            added: int = cursor.executemany(f'{insert(table)} ON DUPLICATE KEY UPDATE "{first}" = "{first}"', rows)
+            return added
 
     def renew(self, table: Table, rows: Sequence[Cells], names: Sequence[str], judged: Sequence[str] = ()) -> None:
         new = ", ".join(f'"{name}" = %s' for name in names)
