@@ -122,6 +122,15 @@ def test_numbers_prove_a_candle_from_edge_to_edge(store: Store) -> None:
     assert told(read())[:2] == [(-1, 1, 0.001, "partial"), (0, 6, 60.0, "complete")]
 
 
+def test_the_greatest_number_that_a_file_holds(store: Store) -> None:
+    """No number follows it; a range is found that lies before it, around it and behind it."""
+    last = 2**63 - 1
+    store.take(trade(0, 10), trade(last - 1, 70), trade(last, 110))
+    assert told(read()) == [(0, 1, 0.0, "partial"), (1, 2, 40.0, "partial")]
+    ranges = [Span(T0, T0 + MINUTE), Span(T0 + MINUTE, T0 + 2 * MINUTE), Span(T0 + 9 * MINUTE, T0 + 10 * MINUTE)]
+    assert [[row["trades"] for row in read(span)] for span in ranges] == [[1], [2], []]
+
+
 def test_a_hole_takes_its_candles_and_no_flat_ones_are_made(store: Store) -> None:
     """Every minute that the hole touches is partial; those in which nothing is stored are not there."""
     store.take(*trades(-1, *range(9), *range(27, 40)))

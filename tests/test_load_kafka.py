@@ -17,10 +17,11 @@ import trio
 from attrs import define
 from confluent_kafka import Producer
 from servers import Server, ordered, place, shown
+from structlog.testing import capture_logs
 from told_rows import T0, draft, everything, expected, stored, ticker, trade
 
 from trioagg import sinks
-from trioagg.model import Event
+from trioagg.model import Event, Quarantined
 from trioagg.pipeline.load import Job, load
 from trioagg.settings import Settings, at
 from trioagg.sinks.sqlite import url_of
@@ -72,6 +73,22 @@ async def test_everything_is_loaded_and_nonsense_is_kept_whole(broker: str, tmp_
         ("kraken", 7 * 10**6, ""),
     ]
     assert (tally.received, tally.quarantined, tally.left) == (43, 7, 0)
+
+
+async def test_messages_that_the_brokers_deleted_are_told(broker: str, tmp_path: Path) -> None:
+    """With their number, and all others are loaded: a partition of the mock cluster holds 5 MB (8 s: see above)."""
+    url, text = f"kafka://{broker}/t?compression=none", b"x" * 400_000
+    frames = [Quarantined("binance", T0 + number, "torn", text) for number in range(20)]
+    job = Job(Settings(), at(f"kafka://{broker}/t?session=4", "--from"), [at(url_of(tmp_path / "b.db"))], drain=True)
+    await tell(url, [frames[:2]])
+    await load(job)
+    await tell(url, [[frame] for frame in frames[2:]])
+    with capture_logs() as logs:
+        await load(job)
+    ((told,),) = [[line] for line in logs if "are gone from the log" in line["event"]]
+    loaded = [row["received"] - T0 for row in stored(tmp_path / "b.db")["quarantine"]]
+    assert loaded == [0, 1, *range(2 + told["messages"], 20)] and 0 < told["messages"] < 18
+    assert told["part"][0] == "t.quarantine"
 
 
 @define

@@ -45,7 +45,7 @@ from trioagg.store.seek import parts
 MINUTE = 60 * 10**9
 TICK = Decimal("0.010")
 EDGE = 2**63 - 1
-"""The greatest id, which candles cannot be made of: nothing can lie behind it."""
+"""The greatest id, which no number can follow."""
 
 
 def typed(*words: str) -> int:
@@ -59,7 +59,7 @@ def many() -> list[Record]:
     """All that is awkward, and many trades of one instant whose order is that of their ids as bytes, not as words."""
     ids = ["b", "B", "a-9", "a10", "\u00e4", "Z", "~"]
     twins = [Trade("bybit", "BTC/USDT", one, TICK, TICK, "buy", T0 + n // 4, T0 - n) for n, one in enumerate(ids)]
-    return [event for event in everything() if getattr(event, "trade_id", 0) != EDGE] + [*twins]
+    return [*everything(), *twins]
 
 
 @pytest.fixture
@@ -120,6 +120,9 @@ async def test_the_greatest_ids_are_read(server: Server) -> None:
     with sinks.stored(server.url()) as db:
         assert [row["trade_id"] for row in scan(db, "trades")] == [str(-(2**63)), str(EDGE)]
         assert examine(db, ["htx"]).markets[0].stored == [(-(2**63), -(2**63)), (EDGE, EDGE)]
+        bars = Candles(db, "1m", MINUTE, ["htx"])
+        assert [row["trades"] for row in bars.newest((), (), 5)] == [2]
+        assert [*bars.within((), (), Span(T0 + MINUTE, T0 + 2 * MINUTE))] == []
 
 
 def sorts(db: Readable, plan: Sequence[tuple[Any, ...]]) -> bool:
@@ -311,7 +314,7 @@ async def test_a_server_that_goes_away_meanwhile(server: Server) -> None:
     """One line, and no traceback."""
     await store(server.url(), trades(1))
     with sinks.stored(server.url()) as db:
-        assert server.kill() == 1
+        assert server.kill() >= 1  # the backend of the one that wrote may still be on its way out
         with pytest.raises(StoreError, match="does not work now") as error:
             rows(db, "trades")
     assert "\n" not in str(error.value)

@@ -51,7 +51,8 @@ MISTAKES = [
     ("kafka://h/a?security=sasl_ssl", ["'kafka://h/a'", "name and password"]),
     ("kafka://h:99999/a", ["port", "65535"]),
     ("kafka://h/a?compression=zip", ["compression", "'zip'", "gzip"]),
-    ("kafka://h/a?security=ssl&ca=/none.pem", ["'kafka://h/a'", "ssl.ca.location"]),
+    ("kafka://h/a?security=ssl&ca=/none.pem", ["ca", "'/none.pem'", "no such file"]),
+    ("kafka://h/a?security=ssl&ca=a.jsonl", ["'kafka://h/a'", "ssl.ca.location"]),
     ("parquet://folder", ["'parquet://folder'", "parquet:///path/to/folder"]),
     ("parquet:///a?row=5", ["'row'", "did you mean rows?"]),
 ]

@@ -26,7 +26,8 @@ from trioagg.integrity.continuity import Run
 from trioagg.integrity.ledger import Draft, Known, Ledger
 from trioagg.model import STATES, Event, Instrument, Loss, Nanos, Record, Trade
 from trioagg.pipeline.flow import Conflation, Inlet, flow
-from trioagg.pipeline.patient import PatientWriter
+from trioagg.pipeline.packing import FRAME
+from trioagg.pipeline.patient import PORTION, PatientWriter
 from trioagg.pipeline.spool import Spool, folder_of
 from trioagg.pipeline.tally import SinkTally
 from trioagg.settings import Buffers, redacted
@@ -57,12 +58,14 @@ class Place:
         hangs: it fails at the end of the span only.
         takes: batches that it takes before it is away for good.
         deadly: a failure is for ever.
+        largest: events of the largest batch that it was offered.
     """
 
     away: Sequence[tuple[float, float]] = ()
     hangs: bool = False
     takes: float = math.inf
     deadly: bool = False
+    largest: int = 0
     events: list[Event] = field(factory=list)
     notes: list[Record] = field(factory=list)
     seen: set[tuple[type, Nanos]] = field(factory=set)
@@ -71,6 +74,7 @@ class Place:
         """Keep the batch, unless it is away."""
         losses = draft.entries(lambda exchange, symbol: Known(None, None, ()), stale=False).losses
         await trio.lowlevel.checkpoint()
+        self.largest = max(self.largest, len(batch))
         for since, until in self.away:
             if since <= trio.current_time() < until:
                 await trio.sleep(until - trio.current_time() if self.hangs else 0)
@@ -93,8 +97,10 @@ class Place:
         """Keep nothing."""
 
 
-def writer(place: Place, folder: Path, *, megabytes: float = 1, capacity: int = 100) -> tuple[Inlet[Record], Any]:
-    """A writer with a spool, on a flow of its own; it commits up to 10 events at a time."""
+def writer(
+    place: Place, folder: Path, *, megabytes: float = 1, capacity: int = 100, rows: int = 10
+) -> tuple[Inlet[Record], Any]:
+    """A writer with a spool, on a flow of its own; it commits so many events at a time at the most."""
     tally = SinkTally()
     rule = Conflation(STATES, lambda event: (type(event), event.symbol), tally.conflate)
     inlet, outlet = flow("place", capacity, rule)
@@ -104,7 +110,7 @@ def writer(place: Place, folder: Path, *, megabytes: float = 1, capacity: int = 
         sink=place,
         ledger=ledgers[0],
         tally=tally,
-        buffers=Buffers(commit_rows=10, commit_delay=0.01),
+        buffers=Buffers(commit_rows=rows, commit_delay=0.01),
         dead=lambda: None,
         noticed=lambda: None,
         spool=Here(folder, round(megabytes * 1e6)),
@@ -178,6 +184,18 @@ async def test_what_a_sink_misses_comes_later_in_order(
     assert task.tally == SinkTally(stored=3000)
     assert waited == 0 and inlet.gauge.peak <= 100
     assert empty(tmp_path)
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["refuses", "hangs"])
+async def test_little_is_held_in_memory(autojump_clock: MockClock, tmp_path: Path, *, hangs: bool) -> None:
+    """While a sink is away, and while it catches up, however much waits and however large a transaction may be."""
+    place, batches = Place([(1.0, 21.0)], hangs), [trades(range(first, first + 100)) for first in range(0, 30_000, 100)]
+    inlet, task = writer(place, tmp_path / "a", megabytes=20, capacity=50_000, rows=10_000)
+    await drive(inlet, task, batches)
+
+    assert place.events == flat(batches)
+    assert place.largest <= PORTION + FRAME
+    assert inlet.gauge.peak <= 1_000
 
 
 async def test_notes_wait_with_the_events(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import clear_frames
 
 
 class TrioaggError(Exception):
@@ -80,6 +81,19 @@ def first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def spent(error: BaseException | None) -> None:
+    """Take from an error, once it is known, what it came from: the frames and all that they hold, and other errors.
+
+    One that crossed a thread is in a cycle with them, and so are many a driver's. Of what is tried again and again,
+    each failure would stay in memory, with all that was made for it, until the garbage is looked through.
+    """
+    while error:
+        clear_frames(error.__traceback__)
+        origin = error.__cause__ or error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = origin
 
 
 @contextmanager

@@ -13,7 +13,8 @@ there the next loader reads again; to store a row twice is to store it once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,12 @@ log = structlog.get_logger(__name__)
 
 CAUSE = "not in the log"
 """Why a numbered trade may be missing, for the ledger: whoever collected it knows more."""
+
+HELD = 4_000
+"""Events that may wait for a store before the reader does, and not ``buffers.channel``: the log keeps the rest."""
+
+MOMENT = 0.1
+"""Seconds that the reader waits for room before it rests."""
 
 
 @frozen
@@ -117,14 +124,20 @@ class Reader:
     async def read(self, *, drain: bool) -> None:
         """Read until cancelled, or until the end if it is to be drained."""
         while not (drain and self.source.ended and self.progress.done):
-            full = any(inlet.gauge.full for inlet in self.inlets)
-            haul = await (self.source.rest() if full else self.source.take())
+            haul = await (self.source.take() if await self._room() else self.source.rest())
             if haul.ends:
                 self.progress.put(len(haul.items), haul.ends)
             for inlet, tally in zip(self.inlets, self.tallies, strict=True):
                 inlet.put(haul.items)
                 tally.received += sum(type(item) is not Instrument for item in haul.items)
             self.source.keep(self.progress.durable())
+
+    async def _room(self) -> bool:
+        """Whether every flow has room, now or in a moment: to rest and to go on again costs what was fetched ahead."""
+        with trio.move_on_after(MOMENT) as waiting:
+            for inlet in self.inlets:
+                await inlet.room()
+        return not waiting.cancelled_caught
 
 
 async def load(job: Job) -> Loaded:
@@ -141,10 +154,19 @@ async def load(job: Job) -> Loaded:
         with stop.everything:
             with named(job.source.where):
                 opening = sources.connect(job.source.url, progress)
-            async with open_sinks(job.stores) as sinks, opening as source:
+            async with open_sinks(job.stores) as sinks, _opened(opening, job.source.where) as source:
                 await _load(job, source, sinks, loaded, progress=progress, stopped=stop.receiving)
         _account(loaded)
     return loaded
+
+
+@asynccontextmanager
+async def _opened(opening: AbstractAsyncContextManager[Source], where: str) -> AsyncIterator[Source]:
+    """A source while the block lasts; what is wrong with it is told with the option that names it."""
+    async with AsyncExitStack() as stack:
+        with named(where):
+            source = await stack.enter_async_context(opening)
+        yield source
 
 
 async def _load(
@@ -177,7 +199,7 @@ async def _load(
 def _writer(
     buffers: Buffers, store: Store, sink: Sink, loaded: Loaded, *, number: int, progress: Progress
 ) -> tuple[Inlet[Any], LoadWriter]:
-    inlet, outlet = flow(store.name, buffers.channel)
+    inlet, outlet = flow(store.name, min(buffers.channel, HELD))
     writer = LoadWriter(
         outlet=outlet,
         sink=sink,

@@ -29,6 +29,10 @@ REFUSALS = 2
 PATIENCE = 0.5
 """Seconds that a sink may take over a batch, refusals included, before it is treated as away."""
 
+PORTION = 1_000
+"""Records that are read from the spool at a time: a transaction of more is hardly cheaper by the row, and several sinks
+that catch up at once each hold one in memory, in all the forms that it takes on the way."""
+
 ROOM = 0.5
 """Seconds between looks at whether a full spool has room."""
 
@@ -177,7 +181,7 @@ class PatientWriter(Writer):
     async def _read(self) -> Batch | Damage | None:
         while True:
             try:
-                return await self.spool.read(self.buffers.commit_rows)
+                return await self.spool.read(min(self.buffers.commit_rows, PORTION))
             except StoreError as error:
                 self._tell("the spool cannot be read; trying again", reason=str(error))
                 await trio.sleep(ROOM)

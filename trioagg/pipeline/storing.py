@@ -13,7 +13,7 @@ import trio
 from attrs import field, frozen
 
 from trioagg import sinks
-from trioagg.errors import SettingsError, SinkError, StoreError, named
+from trioagg.errors import SettingsError, SinkError, StoreError, named, spent
 from trioagg.exchanges import counts
 from trioagg.integrity.ledger import Ledger
 from trioagg.model import Book, Instrument, Quote, Record, Road, Ticker
@@ -200,7 +200,8 @@ async def _describe_beside(place: str, sink: Sink, instruments: Sequence[Instrum
     for failures in count(1):
         try:
             await sink.describe(instruments)
-        except SinkError:  # the writer, which tries as often, tells why
+        except SinkError as error:  # the writer, which tries as often, tells why
+            spent(error)
             await trio.sleep(AGAIN.delay(failures))
         except StoreError as error:
             log.error("instruments are not stored", sink=place, reason=str(error))

@@ -12,7 +12,7 @@ import structlog
 import trio
 from attrs import define, field
 
-from trioagg.errors import SinkError, StoreError
+from trioagg.errors import SinkError, StoreError, spent
 from trioagg.integrity.ledger import Ledger
 from trioagg.model import NOTES, Event, Note, Record
 from trioagg.pipeline.flow import Outlet
@@ -104,6 +104,7 @@ class Writer:
                 return await offer()
             except SinkError as error:
                 failures += 1
+                spent(error)
                 await self._refused(error, failures)
 
     async def _refused(self, error: SinkError, failures: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import structlog
 from attrs import frozen
 
 from trioagg.errors import SettingsError
-from trioagg.settings import one_of, word
+from trioagg.settings import one_of
 from trioagg.sinks._address import Address, address, option
 
 log = structlog.get_logger(__name__)
@@ -21,13 +22,19 @@ SECURITY = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("there is no such file")
+    return text
+
+
 @frozen
 class Access:
     """What the query may say of it."""
 
     security: str = option(one_of(SECURITY), "plaintext")
     mechanism: str = option(one_of(MECHANISMS), "PLAIN")
-    ca: str = option(word, "")
+    ca: str = option(_file, "")
 
 
 class Murmur:

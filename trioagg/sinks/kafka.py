@@ -42,6 +42,9 @@ SLACK = 2.0
 MEETING = 5.0
 """Seconds in which a broker must say what topics it has."""
 
+STUBBORN = 3
+"""Refusals in a row, then the producer is made anew: brokers may have lost count of the old one, and nobody says so."""
+
 LARGEST = 2**19
 """Bytes of a garbled frame: with what stands beside them, a broker's default takes a million."""
 
@@ -103,6 +106,7 @@ class KafkaDriver:
         self._new = 0
         self._failed: list[KafkaError] = []
         self._trouble = ""
+        self._refusals = 0
         self._producer = self._open()
         self.reports: Counter[str] = Counter()
 
@@ -158,6 +162,7 @@ class KafkaDriver:
             self._give_up()
         if self._failed:
             self._complain()
+        self._refusals = 0
 
     def _meet(self) -> None:
         """See whether a broker is there, since nothing is to be sent that would tell."""
@@ -205,7 +210,8 @@ class KafkaDriver:
 
     def _complain(self) -> None:
         error = next((one for one in self._failed if one.code() in LASTING), self._failed[0])
-        if any(one.fatal() for one in self._failed):  # an idempotent producer that lost count is of no more use
+        self._refusals += 1
+        if self._refusals % STUBBORN == 0 or any(one.fatal() for one in self._failed):
             self._producer = self._open()
         why = f"{error.str()}; {self._trouble}" if self._trouble else error.str()
         reason = f"{self._shown}: {len(self._failed)} messages were not delivered: {why}"

@@ -156,8 +156,9 @@ def trade_rows(trades: Sequence[Trade], ids: Ids) -> list[Cells]:
         (
             ids[trade.exchange, trade.symbol],
             key if type(key := trade.trade_id) is int and -WORD <= key < WORD else str(key),
-            price if "E" not in (price := str(trade.price)) else f"{trade.price:f}",  # str is twice as fast
-            amount if "E" not in (amount := str(trade.amount)) else f"{trade.amount:f}",
+            # str is twice as fast where it tells the same
+            price if "E" not in (price := str(trade.price)) and price[0] != "-" else _text(trade.price),
+            amount if "E" not in (amount := str(trade.amount)) and amount[0] != "-" else _text(trade.amount),
             trade.side,
             trade.timestamp,
             trade.received,
@@ -279,5 +280,5 @@ def _levels(levels: Sequence[Level]) -> str:
 
 
 def _text(number: Decimal | None) -> str | None:
-    """Every digit, and never an exponent."""
-    return None if number is None else f"{number:f}"
+    """Every digit, and never an exponent; a zero has no sign, since not every store could tell it."""
+    return None if number is None else f"{number:zf}"

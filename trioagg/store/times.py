@@ -18,7 +18,9 @@ def counted(db: Readable, market: Part, span: Span, slack: Nanos) -> Iterator[Fo
     """
     by_id, _ = db.lanes["trades"]
     begin = preceding(db, by_id, market, (place(db, market, span.first - slack),))
-    position: Sequence[object] = (begin.position[0] - 1,) if begin else by_id.start()
+    if begin:
+        yield begin
+    position: Sequence[object] = begin.position if begin else by_id.start()
     while found := after(db, by_id, market, position):
         yield from found
         if found[-1].moment >= span.end + slack:
@@ -50,13 +52,17 @@ def backwards(db: Readable, lane: Lane, part: Part, slack: Nanos) -> Iterator[tu
         position = found[-1].position
 
 
-def place(db: Readable, market: Part, at: float) -> int:
-    """The number that parts the trades before a time from the others, where numbers grow with time; by halving."""
+def place(db: Readable, market: Part, at: float) -> float:
+    """The number that parts the trades before a time from the others, where numbers grow with time; by halving.
+
+    Where all are before it, that is no number, since none need be behind the last: the greatest is the column's.
+    """
     by_id, _ = db.lanes["trades"]
     lowest, highest = following(db, by_id, market, by_id.start()), preceding(db, by_id, market, by_id.end)
-    if lowest is None or highest is None:
-        return 0
-    low, high = lowest.position[0], highest.position[0] + 1
+    if lowest is None or highest is None or highest.moment < at:
+        return ABOVE
+    low: int = lowest.position[0]
+    high: int = highest.position[0]
     while low < high:
         middle = (low + high) // 2
         met = following(db, by_id, market, (middle - 1 if middle > lowest.position[0] else BELOW,))
@@ -64,5 +70,4 @@ def place(db: Readable, market: Part, at: float) -> int:
             high = middle
         else:
             low = met.position[0] + 1
-    found: int = low
-    return found
+    return low
