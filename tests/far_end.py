@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,10 @@ import trio
 from attrs import define, evolve
 
 from trioagg.model import Channel
+from trioagg.pipeline.feeds import Roll
+from trioagg.pipeline.run import Job, collect
+from trioagg.pipeline.signals import Stop
+from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Buffers, Retry, Run, Settings, Venue
 from trioagg.simulator.server import Urls, serve
 
@@ -67,10 +71,37 @@ def settings_for(urls: Urls, database: Path, **run: Any) -> Settings:
     )
 
 
+async def collected(job: Job, true: Callable[[], object], *, least: float = 0.0) -> Outcome:
+    """A run that is stopped when something is true, and not before it is so many seconds old."""
+    outcome, stop = Outcome(), Stop()
+
+    async def end() -> None:
+        await trio.sleep(least)
+        await until(true)
+        stop.receiving.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        await collect(job, outcome, stop, lacks=Roll(len(job.settings.run.exchanges)).lacks)
+        nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Look again and again."""
+    while not true():  # noqa: ASYNC110  (a database tells nobody)
+        await trio.sleep(0.05)
+
+
 def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:
     """What a person's SQL tells."""
     with closing(sqlite3.connect(database)) as db:
         return db.execute(sql).fetchall()
+
+
+def made(database: Path) -> bool:
+    """Whether a run has begun to use it."""
+    return database.exists() and bool(ask(database, "SELECT 1 FROM sqlite_schema WHERE name = 'gaps'"))
 
 
 def ids(database: Path) -> list[int]:

@@ -17,13 +17,11 @@ from typing import Any
 
 import trio
 from attrs import define, evolve, frozen
-from far_end import ask, far_end, settings_for
+from far_end import ask, collected, far_end, made, settings_for
 from test_frames import BINARY, FINAL, PING, TEXT, answer_to, frame
 
 from trioagg.model import Channel
-from trioagg.pipeline.feeds import Roll
-from trioagg.pipeline.run import Job, collect
-from trioagg.pipeline.signals import Stop
+from trioagg.pipeline.run import Job
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Venue
 
@@ -41,8 +39,6 @@ ROWS = """
 SELECT CAST(trade_id AS INTEGER), price, amount, side, timestamp
 FROM trade JOIN instrument ON instrument = instrument.id WHERE exchange = '{}' ORDER BY 1
 """
-LEDGER = "SELECT 1 FROM sqlite_schema WHERE name = 'gaps'"
-
 Talk = Callable[["Attack", trio.SocketStream, bytes], Awaitable[None]]
 """What is done to one client, given its request."""
 
@@ -73,7 +69,7 @@ class Attack:
     Attributes:
         trapped: connections that came where only a redirect leads.
         tried: WebSocket handshakes.
-        due: the honest trade that was told last while harm was done.
+        due: an honest trade that was told when harm had been done for a while.
     """
 
     case: Case
@@ -101,19 +97,15 @@ class Attack:
         self.trapped += 1
         await stream.aclose()
 
-    async def watch(self, stop: Stop) -> None:
-        """End the run after a while, when all that must come of it is there."""
-        await until(lambda: self.statistics.told and self.file.exists() and ask(self.file, LEDGER))
-        await trio.sleep(LASTS)
-        ((_, self.due),) = self.statistics.told.values()
-        await until(self.came)
-        stop.receiving.cancel()
-
     def came(self) -> bool:
         """Whether nothing is lacking of what the case and the honest one must bring."""
         case = self.case
+        if not self.due:
+            ((_, self.due),) = self.statistics.told.values() or [(0, 0)]
         return (
-            self.stored(HONEST)[-1:] >= [self.due]
+            self.due > 0
+            and made(self.file)
+            and self.stored(HONEST)[-1:] >= [self.due]
             and len(self.stored(case.exchange)) >= len(case.prices)
             and (self.tried > 1 or not case.returns)
             and (not case.garbled or ask(self.file, "SELECT 1 FROM quarantine LIMIT 1") != [])
@@ -127,12 +119,6 @@ class Attack:
     def reasons(self) -> list[str]:
         """Why connections ended."""
         return [reason for (reason,) in ask(self.file, "SELECT reason FROM sessions")]
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Look again and again."""
-    while not true():  # noqa: ASYNC110  (a database tells nobody)
-        await trio.sleep(0.05)
 
 
 async def flood(stream: trio.SocketStream, pieces: Iterable[bytes]) -> None:
@@ -331,7 +317,7 @@ CASES: Mapping[str, Case] = {
 
 async def play(case: Case, file: Path) -> Attack:
     """A run against the hostile far end and the honest one, from its beginning to its end."""
-    attack, outcome, stop = Attack(case, file), Outcome(), Stop()
+    attack = Attack(case, file)
     async with trio.open_nursery() as nursery, far_end(exchanges=(HONEST,), rate=RATE) as urls:
         attack.statistics = urls.statistics
         attack.trap = f"http://127.0.0.1:{await _listen(nursery, attack.spring)}"
@@ -340,10 +326,8 @@ async def play(case: Case, file: Path) -> Attack:
         settings = settings_for(urls, file, **chosen)
         hostile = Venue(rest_url=f"http://{place}", ws_url=f"ws://{place}", min_delay=0.0)
         settings = evolve(settings, venues={**settings.venues, case.exchange: hostile})
-        nursery.start_soon(attack.watch, stop)
         with trio.fail_after(PATIENCE):
-            await collect(Job(settings), outcome, stop, lacks=Roll(2).lacks)
-        attack.outcome = outcome
+            attack.outcome = await collected(Job(settings), attack.came, least=LASTS)
         nursery.cancel_scope.cancel()
     return attack
 
