@@ -22,6 +22,7 @@ from attrs import define, evolve, field, frozen
 from far_end import Names, ask, collected, far_end, ids, made, settings_for
 
 from trioagg.model import Channel
+from trioagg.pipeline.repair import GRACE
 from trioagg.pipeline.run import Job
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings, Venue
@@ -36,6 +37,8 @@ PATIENCE = 60.0
 """Seconds that one case may take, on a machine that does much else."""
 COMMIT_DELAY = 0.25
 """Seconds between transactions of those that are killed."""
+MENDS = 3 * GRACE
+"""Seconds that a run may take to mend what an earlier one lacks."""
 STILL = 1.2
 """Seconds without a new row that are no chance; a write waits for a lock for 1."""
 SECOND = 10**9
@@ -88,9 +91,9 @@ class Stage:
         return self.outcomes[-1]
 
     async def mend(self) -> None:
-        """Run until nothing is missing any more."""
-        before = self.stored()
-        await self.collect(0, lambda: self.stored() > before and not self.missing)
+        """Run until nothing is missing any more; a run that asked in vain leaves the rest to the next one."""
+        before, late = self.stored(), trio.current_time() + MENDS
+        await self.collect(0, lambda: trio.current_time() > late or (self.stored() > before and not self.missing))
 
     def struck(self) -> bool:
         """Whether each fault did, what it must leave is in the ledger, and trades that came after it are stored."""
