@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -213,9 +214,9 @@ def test_a_signal_in_full_flow_loses_nothing(number: signal.Signals) -> None:
             assert any("connected" in line for line in run.stderr)
             wait_for_rows(Path("a.db"), 5000)
             run.send_signal(number)
-            out, err = run.communicate(timeout=10)
+            out, err = run.communicate(timeout=30)
         far_end.send_signal(signal.SIGTERM)
-        assert far_end.wait(10) == 0
+        assert far_end.wait(30) == 0
 
     last = json.loads(err.splitlines()[-1])
     assert (run.returncode, last["lost"], last["open_gaps"]) == (0, 0, 0)
@@ -227,12 +228,15 @@ def test_a_signal_in_full_flow_loses_nothing(number: signal.Signals) -> None:
 def test_a_signal_while_starting_is_a_clean_stop() -> None:
     """However early it comes once the command is known: the account is told, and it is exit 0."""
     codes = []
-    for patience in (0.25, 0.5, 2.0):
-        words = command("run", "--simulated", "--no-display", "-d", "a.db")
+    for patience in (0.25, 0.5, math.inf):
+        file = Path(f"{patience}.db")
+        words = command("run", "--simulated", "--no-display", "-d", str(file))
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as run:
-            time.sleep(patience)
+            began = time.monotonic()
+            while time.monotonic() < began + patience and not file.exists():
+                time.sleep(0.01)
             run.send_signal(signal.SIGTERM)
-            _, err = run.communicate(timeout=10)
+            _, err = run.communicate(timeout=30)
         assert (run.returncode, "lost=0" in err) in ((0, True), (-signal.SIGTERM, False)), err
         codes.append(run.returncode)
     assert codes[-1] == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 from attrs import evolve
-from far_end import ask, collected, far_end, ids, made, settings_for
+from far_end import ask, collected, far_end, ids, made, settings_for, until
 from structlog.testing import capture_logs
 
 from trioagg.errors import SettingsError, StoreError
@@ -30,6 +30,11 @@ def balanced(outcome: Outcome) -> bool:
     """The account adds up, and nothing failed."""
     t = outcome.tally
     return t.received == t.stored + t.duplicates + t.quarantined + t.conflated + t.lost and not outcome.problems
+
+
+def has(file: Path, trades: int = 20) -> bool:
+    """Whether so many are stored."""
+    return made(file) and ask(file, "SELECT count(*) FROM trades") >= [(trades,)]
 
 
 def stored(file: Path) -> int:
@@ -173,7 +178,7 @@ async def test_an_unknown_symbol_ends_the_run_before_it_connects(tmp_path: Path)
     """With the nearest names that the exchange has."""
     async with far_end() as urls:
         with (
-            trio.fail_after(5),
+            trio.fail_after(20),
             pytest.raises(SettingsError, match=r"binance has no symbol 'BTC/USDX'; did you mean BTC/USD"),
         ):
             await run(Job(settings_for(urls, tmp_path / "a.db", symbols=("BTC/USDT", "BTC/USDX"))))
@@ -203,7 +208,7 @@ async def test_a_second_sink_gets_the_same_rows(tmp_path: Path) -> None:
     """One run, two stores, equal contents."""
     one, two = tmp_path / "one.db", tmp_path / "two.db"
     async with far_end() as urls:
-        outcome = await run(Job(settings_for(urls, one, sinks=(url_of(two),)), duration=0.6))
+        outcome = await collected(Job(settings_for(urls, one, sinks=(url_of(two),))), lambda: has(one) and has(two))
 
     assert balanced(outcome)
     for view in ("trades", "tickers"):
@@ -216,7 +221,7 @@ async def test_a_capture_of_a_run_replays_into_the_same_rows(tmp_path: Path) -> 
     one, two, folder = tmp_path / "one.db", tmp_path / "two.db", tmp_path / "raw"
     async with far_end(faults=["garble,share=0.02"]) as urls:
         settings = settings_for(urls, one)
-        await run(Job(settings, duration=0.8, record=folder))
+        await collected(Job(settings, record=folder), lambda: has(one), least=0.8)
     files = sorted(folder.iterdir())
     assert files and all(file.name.endswith(".jsonl.gz") for file in files)
     lines = [json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()]
@@ -239,7 +244,7 @@ async def test_a_capture_through_a_prefix_replays_too(tmp_path: Path) -> None:
     async with far_end() as urls:
         plain = settings_for(urls, one)
         prefixed = Venue(rest_url=f"{urls.rest}/binance", ws_url=f"{urls.ws}/binance", min_delay=0.0)
-        await run(Job(evolve(plain, venues={"binance": prefixed}), duration=0.5, record=folder))
+        await collected(Job(evolve(plain, venues={"binance": prefixed}), record=folder), lambda: has(one))
         into = settings_for(urls, two)
     outcome = await replay(sorted(folder.iterdir()), into, choice=Choice(), progress=lambda count: None)
 
@@ -257,7 +262,7 @@ async def test_a_replay_narrowed_keeps_what_was_chosen(tmp_path: Path) -> None:
     one, two, folder = tmp_path / "one.db", tmp_path / "two.db", tmp_path / "raw"
     async with far_end() as urls:
         settings = settings_for(urls, one)
-        await run(Job(settings, duration=0.4, record=folder))
+        await collected(Job(settings, record=folder), lambda: has(one))
     file = tmp_path / "edited.jsonl"
     lines = gzip.decompress(next(folder.iterdir()).read_bytes()).splitlines(keepends=True)
     file.write_bytes(b"".join([b"rubbish\n", *lines, b'{"exchange":"binance"}\n', lines[-1][:40]]))
@@ -270,13 +275,8 @@ async def test_a_replay_narrowed_keeps_what_was_chosen(tmp_path: Path) -> None:
     assert ask(two, "SELECT count(*) FROM tickers") == [(0,)]
 
 
-def _has(file: Path, trades: int) -> bool:
-    made = file.exists() and ask(file, "SELECT name FROM sqlite_master WHERE name = 'trades'")
-    return bool(made) and ask(file, "SELECT count(*) FROM trades") >= [(trades,)]
-
-
 async def _stop_when_stored(file: Path, trades: int) -> None:
-    while not _has(file, trades):  # noqa: ASYNC110  a file tells nobody
+    while not has(file, trades):  # noqa: ASYNC110  a file tells nobody
         await trio.sleep(0.05)
     signal.raise_signal(signal.SIGTERM)
 
@@ -329,11 +329,11 @@ async def test_a_database_taken_away_ends_the_run_and_says_what_is_lost(tmp_path
     async with far_end() as urls, trio.open_nursery() as nursery:
 
         async def take_away() -> None:
-            await trio.sleep(0.5)
+            await until(lambda: has(file))
             file.rename(tmp_path / "elsewhere.db")
 
         nursery.start_soon(take_away)
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             outcome = await run(Job(settings_for(urls, file), duration=30))
 
     t = outcome.tally
@@ -348,11 +348,12 @@ async def test_a_dead_sink_leaves_the_database_alone(tmp_path: Path) -> None:
     async with far_end() as urls, trio.open_nursery() as nursery:
 
         async def take_away() -> None:
-            await trio.sleep(0.4)
+            await until(lambda: has(one) and has(two))
             two.rename(tmp_path / "elsewhere.db")
 
         nursery.start_soon(take_away)
-        outcome = await run(Job(settings_for(urls, one, sinks=(url_of(two),)), duration=1.0))
+        job = Job(settings_for(urls, one, sinks=(url_of(two),)))
+        outcome = await collected(job, lambda: not two.exists() and has(one, 100), least=1)
 
     assert outcome.tally.lost == 0 and outcome.tally.stored == stored(one)
     assert len(outcome.problems) == 1 and str(two) in outcome.problems[0]
