@@ -39,6 +39,8 @@ COMMIT_DELAY = 0.25
 """Seconds between transactions of those that are killed."""
 MENDS = 3 * GRACE
 """Seconds that a run may take to mend what an earlier one lacks."""
+WAITED = 10.0
+"""Seconds in which what a fault leaves must be seen; else the case is played again."""
 STILL = 1.2
 """Seconds without a new row that are no chance; a write waits for a lock for 1."""
 SECOND = 10**9
@@ -104,8 +106,9 @@ class Stage:
         return bool(hurt and later and (causes & self.case.causes or not self.case.long))
 
     def over(self) -> bool:
-        """Whether no more is to be waited for."""
-        return made(self.file) and (self.late() or self.struck())
+        """Whether no more is to be waited for: all is there, or will not come."""
+        old = time.time_ns() > self.began + (self.case.over + WAITED) * SECOND
+        return old or (made(self.file) and (self.late() or self.struck()))
 
     def well(self) -> bool:
         """Whether the last run stored all that it had, and nothing is missing."""
@@ -132,7 +135,7 @@ class Stage:
 
     def late(self) -> bool:
         """Whether the first trade came too late for a fault to strike."""
-        first = ask(self.file, "SELECT received FROM trade ORDER BY trade_id LIMIT 1")
+        first = ask(self.file, "SELECT timestamp FROM trade ORDER BY trade_id LIMIT 1")
         return bool(first) and first[0][0] >= self.began + self.case.early * SECOND
 
     async def grown(self, rows: int = 1) -> None:
