@@ -35,6 +35,8 @@ TRIO_RULES = [  # those that ruff lacks
     "ASYNC113",  # start_soon where start is meant
     "ASYNC119",  # a yield inside a context manager in an async generator
 ]
+SIDE_BY_SIDE = ["--numprocesses=2", "--dist=loadfile"]
+"""All tests: half of their time is waiting for servers and processes. A file's tests share fixtures."""
 SCHEMAS = {
     "compose-spec": ["deploy/compose.yaml", "deploy/compose.full.yaml"],
     "github-workflows": [".github/workflows/ci.yml"],
@@ -65,9 +67,9 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS, requires=["wheel"])
 def tests(session: nox.Session) -> None:
-    """Run the tests on every supported Python that is found; arguments go to pytest."""
+    """Run the tests on every supported Python that is found; arguments go to pytest, in one process."""
     install(session, "test", package=True)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or SIDE_BY_SIDE))
 
 
 @nox.session

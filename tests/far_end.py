@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,10 @@ import trio
 from attrs import define, evolve
 
 from trioagg.model import Channel
+from trioagg.pipeline.feeds import Roll
+from trioagg.pipeline.run import Job, collect
+from trioagg.pipeline.signals import Stop
+from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Buffers, Retry, Run, Settings, Venue
 from trioagg.simulator.server import Urls, serve
 
@@ -23,14 +28,14 @@ class Names(trio.abc.HostnameResolver):
     """A name server of our own, which is down at times; nothing leaves this machine.
 
     Attributes:
-        down: (from, until), in Trio's time.
+        down: (from, until), in Trio's time; for longer where too few have asked.
     """
 
-    down: tuple[float, float] = (0.0, 0.0)
+    down: tuple[float, float] = (math.inf, math.inf)
     failures: int = 0
 
     async def getaddrinfo(self, host: bytes | None, port: Any, *rest: Any, **more: Any) -> Any:
-        if self.down[0] <= trio.current_time() < self.down[1]:
+        if self.down[0] <= trio.current_time() and (trio.current_time() < self.down[1] or self.failures < 2):
             self.failures += 1
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return socket.getaddrinfo("127.0.0.1", port, socket.AF_INET, socket.SOCK_STREAM)
@@ -67,10 +72,37 @@ def settings_for(urls: Urls, database: Path, **run: Any) -> Settings:
     )
 
 
+async def collected(job: Job, true: Callable[[], object], *, least: float = 0.0) -> Outcome:
+    """A run that is stopped when something is true, and not before it is so many seconds old."""
+    outcome, stop = Outcome(), Stop()
+
+    async def end() -> None:
+        await trio.sleep(least)
+        await until(true)
+        stop.receiving.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end)
+        await collect(job, outcome, stop, lacks=Roll(len(job.settings.run.exchanges)).lacks)
+        nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Look again and again."""
+    while not true():  # noqa: ASYNC110  (a database tells nobody)
+        await trio.sleep(0.05)
+
+
 def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:
     """What a person's SQL tells."""
     with closing(sqlite3.connect(database)) as db:
         return db.execute(sql).fetchall()
+
+
+def made(database: Path) -> bool:
+    """Whether a run has begun to use it."""
+    return database.exists() and bool(ask(database, "SELECT 1 FROM sqlite_schema WHERE name = 'gaps'"))
 
 
 def ids(database: Path) -> list[int]:

@@ -17,24 +17,28 @@ from typing import Any
 
 import trio
 from attrs import define, evolve, frozen
-from far_end import far_end, settings_for
+from far_end import ask, collected, far_end, made, settings_for
 from test_frames import BINARY, FINAL, PING, TEXT, answer_to, frame
 
 from trioagg.model import Channel
-from trioagg.pipeline.run import Job, run
+from trioagg.pipeline.run import Job
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Venue
 
 HONEST = "coinbase"
 RATE = 100.0
 """Messages per second of the honest far end: half of them are trades."""
-LASTS = 4.0
-"""Seconds of a run."""
-PATIENCE = 25.0
-"""Seconds that it may take with its beginning and its end, on a machine that does much else."""
+LASTS = 2.0
+"""Seconds that harm is done; then the run goes on until all that must come of it is there."""
+PATIENCE = 40.0
+"""Seconds that a run may take from its beginning to its end, on a machine that does much else."""
 GIGABYTE = 2**30
 PIECE = b"x" * 2**20
 
+ROWS = """
+SELECT CAST(trade_id AS INTEGER), price, amount, side, timestamp
+FROM trade JOIN instrument ON instrument = instrument.id WHERE exchange = '{}' ORDER BY 1
+"""
 Talk = Callable[["Attack", trio.SocketStream, bytes], Awaitable[None]]
 """What is done to one client, given its request."""
 
@@ -65,7 +69,7 @@ class Attack:
     Attributes:
         trapped: connections that came where only a redirect leads.
         tried: WebSocket handshakes.
-        sent: bytes that were got rid of.
+        due: an honest trade that was told when harm had been done for a while.
     """
 
     case: Case
@@ -75,7 +79,7 @@ class Attack:
     trap: str = ""
     trapped: int = 0
     tried: int = 0
-    sent: int = 0
+    due: int = 0
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One client."""
@@ -93,11 +97,34 @@ class Attack:
         self.trapped += 1
         await stream.aclose()
 
-    async def flood(self, stream: trio.SocketStream, pieces: Iterable[bytes]) -> None:
-        """Send without a pause."""
-        for piece in pieces:
-            await stream.send_all(piece)
-            self.sent += len(piece)
+    def came(self) -> bool:
+        """Whether nothing is lacking of what the case and the honest one must bring."""
+        case = self.case
+        if not self.due:
+            ((_, self.due),) = self.statistics.told.values() or [(0, 0)]
+        return (
+            self.due > 0
+            and made(self.file)
+            and self.stored(HONEST)[-1:] >= [self.due]
+            and len(self.stored(case.exchange)) >= len(case.prices)
+            and (self.tried > 1 or not case.returns)
+            and (not case.garbled or ask(self.file, "SELECT 1 FROM quarantine LIMIT 1") != [])
+            and (not case.ends or any(reason.startswith(case.ends) for reason in self.reasons()))
+        )
+
+    def stored(self, exchange: str) -> list[int]:
+        """The trades of an exchange."""
+        return [number for number, *_ in ask(self.file, ROWS.format(exchange))]
+
+    def reasons(self) -> list[str]:
+        """Why connections ended."""
+        return [reason for (reason,) in ask(self.file, "SELECT reason FROM sessions")]
+
+
+async def flood(stream: trio.SocketStream, pieces: Iterable[bytes]) -> None:
+    """Send without a pause."""
+    for piece in pieces:
+        await stream.send_all(piece)
 
 
 async def head(stream: trio.SocketStream) -> bytes:
@@ -150,10 +177,10 @@ def drips(start: bytes, drop: bytes, pause: float = 0.2) -> Talk:
 def floods(start: bytes, piece: bytes, times: int) -> Talk:
     """A beginning, and then much of the same."""
 
-    async def flood(attack: Attack, stream: trio.SocketStream, request: bytes) -> None:
-        await attack.flood(stream, (start, *(piece for _ in range(times))))
+    async def send(attack: Attack, stream: trio.SocketStream, request: bytes) -> None:
+        await flood(stream, (start, *(piece for _ in range(times))))
 
-    return flood
+    return send
 
 
 def says(*frames: bytes, times: int = 1, pause: float = 0.0) -> Talk:
@@ -162,7 +189,7 @@ def says(*frames: bytes, times: int = 1, pause: float = 0.0) -> Talk:
     async def say(attack: Attack, stream: trio.SocketStream, request: bytes) -> None:
         await stream.send_all(answer_to(request))
         for _ in range(times):
-            await attack.flood(stream, frames)
+            await flood(stream, frames)
             await trio.sleep(pause)
         await trio.sleep_forever()
 
@@ -295,12 +322,12 @@ async def play(case: Case, file: Path) -> Attack:
         attack.statistics = urls.statistics
         attack.trap = f"http://127.0.0.1:{await _listen(nursery, attack.spring)}"
         place = f"127.0.0.1:{await _listen(nursery, attack.serve)}"
-        chosen = {"exchanges": (case.exchange, HONEST), "channels": (Channel.TRADES,), "drain_timeout": 5.0}
+        chosen = {"exchanges": (case.exchange, HONEST), "channels": (Channel.TRADES,), "drain_timeout": PATIENCE}
         settings = settings_for(urls, file, **chosen)
         hostile = Venue(rest_url=f"http://{place}", ws_url=f"ws://{place}", min_delay=0.0)
         settings = evolve(settings, venues={**settings.venues, case.exchange: hostile})
         with trio.fail_after(PATIENCE):
-            attack.outcome = await run(Job(settings, duration=LASTS))
+            attack.outcome = await collected(Job(settings), attack.came, least=LASTS)
         nursery.cancel_scope.cancel()
     return attack
 

@@ -5,6 +5,7 @@ Every case has its own far end, database and settings; all of them play at the s
 
 from __future__ import annotations
 
+import math
 import resource
 import signal
 import sqlite3
@@ -18,24 +19,28 @@ from typing import Any
 
 import trio
 from attrs import define, evolve, field, frozen
-from far_end import Names, ask, far_end, ids, settings_for
+from far_end import Names, ask, collected, far_end, ids, made, settings_for
 
 from trioagg.model import Channel
 from trioagg.pipeline.repair import GRACE
-from trioagg.pipeline.run import Job, run
+from trioagg.pipeline.run import Job
 from trioagg.pipeline.tally import Outcome
 from trioagg.settings import Settings, Venue
 from trioagg.simulator import load
-from trioagg.simulator.faults import Statistics, parse
+from trioagg.simulator.faults import DISTORTIONS, Statistics, parse
 from trioagg.simulator.market import Market
 from trioagg.store import Writer
 
 RATE = 100.0
 """Messages per second of each far end: half of them are trades."""
-PATIENCE = 45.0
+PATIENCE = 60.0
 """Seconds that one case may take, on a machine that does much else."""
 COMMIT_DELAY = 0.25
 """Seconds between transactions of those that are killed."""
+MENDS = 3 * GRACE
+"""Seconds that a run may take to mend what an earlier one lacks."""
+WAITED = 10.0
+"""Seconds in which what a fault leaves must be seen; else the case is played again."""
 STILL = 1.2
 """Seconds without a new row that are no chance; a write waits for a lock for 1."""
 SECOND = 10**9
@@ -59,6 +64,7 @@ class Stage:
     """One case while it plays.
 
     Attributes:
+        case: what befalls it.
         statistics: the far end's.
         names: the name server.
         began: when the far end did, nanoseconds UTC.
@@ -69,7 +75,7 @@ class Stage:
     """
 
     file: Path
-    exchange: str
+    case: Case
     settings: Settings
     statistics: Statistics
     names: Names
@@ -79,12 +85,38 @@ class Stage:
     lost: list[int] = field(factory=list)
     facts: dict[str, Any] = field(factory=dict)
 
-    async def collect(self, seconds: float, *, venue: Venue | None = None) -> Outcome:
-        """Run for so long."""
+    async def collect(self, seconds: float, true: Callable[[], object], *, venue: Venue | None = None) -> Outcome:
+        """Run for so long at least, and until something is true."""
         settings = evolve(self.settings, venues={self.exchange: venue}) if venue else self.settings
-        outcome = await run(Job(settings, duration=seconds, now=lambda: time.time_ns() + self.shift))
-        self.outcomes.append(outcome)
-        return outcome
+        job = Job(settings, now=lambda: time.time_ns() + self.shift)
+        self.outcomes.append(await collected(job, true, least=seconds))
+        return self.outcomes[-1]
+
+    async def mend(self) -> None:
+        """Run until nothing is missing any more; a run that asked in vain leaves the rest to the next one."""
+        before, late = self.stored(), trio.current_time() + MENDS
+        await self.collect(0, lambda: trio.current_time() > late or (self.stored() > before and not self.missing))
+
+    def struck(self) -> bool:
+        """Whether each fault did, what it must leave is in the ledger, and trades that came after it are stored."""
+        causes = {cause for (cause,) in ask(self.file, "SELECT cause FROM gaps")}
+        since = self.began + round((self.case.over + 0.1) * SECOND)
+        later = ask(self.file, f"SELECT 1 FROM trade WHERE timestamp > {since} LIMIT 1")
+        hurt = all(self.statistics.faults[kind] for kind in self.case.kinds)
+        return bool(hurt and later and (causes & self.case.causes or not self.case.long))
+
+    def over(self) -> bool:
+        """Whether no more is to be waited for: all is there, or will not come."""
+        old = time.time_ns() > self.began + (self.case.over + WAITED) * SECOND
+        return old or (made(self.file) and (self.late() or self.struck()))
+
+    def well(self) -> bool:
+        """Whether the last run stored all that it had, and nothing is missing."""
+        return bool(self.outcomes and self.stored() and not (self.missing or self.outcomes[-1].tally.lost))
+
+    @property
+    def exchange(self) -> str:
+        return self.case.exchange
 
     @property
     def venue(self) -> Venue:
@@ -101,10 +133,10 @@ class Stage:
             return 0
         return int(ask(self.file, "SELECT count(*) FROM trades")[0][0])
 
-    def settled(self, seconds: float) -> bool:
-        """Whether a trade came before the far end was so old."""
-        first = ask(self.file, "SELECT received FROM trade ORDER BY trade_id LIMIT 1")[0][0]
-        return not seconds or first < self.began + round(seconds * SECOND)
+    def late(self) -> bool:
+        """Whether the first trade came too late for a fault to strike."""
+        first = ask(self.file, "SELECT timestamp FROM trade ORDER BY trade_id LIMIT 1")
+        return bool(first) and first[0][0] >= self.began + self.case.early * SECOND
 
     async def grown(self, rows: int = 1) -> None:
         """Wait until so many more rows are stored."""
@@ -160,7 +192,7 @@ def alone(seconds: float) -> Act:
     """A run; the far end's faults are all there is."""
 
     async def collect(stage: Stage) -> None:
-        await stage.collect(seconds)
+        await stage.collect(seconds, stage.over)
 
     return collect
 
@@ -172,9 +204,15 @@ def beside(act: Act, seconds: float = 5.0) -> Act:
     """A run, and something that happens meanwhile."""
 
     async def both(stage: Stage) -> None:
+        done = trio.Event()
+
+        async def happen() -> None:
+            await act(stage)
+            done.set()
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(act, stage)
-            await stage.collect(seconds)
+            nursery.start_soon(happen)
+            await stage.collect(seconds, lambda: done.is_set() and stage.over())
 
     return both
 
@@ -184,15 +222,15 @@ async def no_names(stage: Stage) -> None:
     urls = {name: getattr(stage.venue, name).replace("127.0.0.1", NAME) for name in ("rest_url", "ws_url")}
     venue = evolve(stage.venue, **urls)
     stage.names.down = trio.current_time() + 1.9, trio.current_time() + 2.8
-    await stage.collect(4.0, venue=venue)
+    await stage.collect(4.0, stage.over, venue=venue)
     stage.facts["failures"] = stage.names.failures
 
 
 async def no_tls(stage: Stage) -> None:
     """Between two runs that are well, one finds nobody who speaks TLS."""
-    await stage.collect(1.5)
+    await stage.collect(1.5, stage.over)
     encrypted = evolve(stage.venue, ws_url=(stage.venue.ws_url or "").replace("ws://", "wss://"))
-    stage.facts["received"] = (await stage.collect(1.0, venue=encrypted)).tally.received
+    stage.facts["received"] = (await stage.collect(1.0, lambda: True, venue=encrypted)).tally.received
 
 
 def shifted(by: int) -> Act:
@@ -230,6 +268,7 @@ async def full_to_the_end(stage: Stage) -> None:
     await stage.grown()
     db = OPENED[stage.file]._db
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    await _stands(stage)
 
 
 async def locked(stage: Stage) -> None:
@@ -314,6 +353,7 @@ class Case:
         channel: events that may wait for the store.
         process: whether the run is a process of its own.
         needs: what not every system has.
+        long: whether it cannot pass between two trades: it leaves a hole.
     """
 
     faults: Sequence[str] = ()
@@ -324,6 +364,7 @@ class Case:
     channel: int = 50_000
     process: bool = False
     needs: str = ""
+    long: bool = False
 
     @property
     def kinds(self) -> list[str]:
@@ -331,9 +372,16 @@ class Case:
         return [kind for kind in (spec.partition(",")[0] for spec in self.faults) if kind != "slow"]
 
     @property
-    def begins(self) -> float:
-        """Seconds until the first of them strikes."""
-        return min((parse(spec).at for spec in self.faults), default=0.0)
+    def early(self) -> float:
+        """Seconds within which a trade must be there, so that each of them strikes a run that is under way."""
+        faults = [parse(spec) for spec in self.faults]
+        return min((fault.at or fault.lasting / 2 for fault in faults), default=math.inf)
+
+    @property
+    def over(self) -> float:
+        """Seconds until the last of them has begun, and none of them touches single frames any more."""
+        faults = [parse(spec) for spec in self.faults]
+        return max((fault.at + (fault.lasting if fault.kind in DISTORTIONS else 0) for fault in faults), default=0.0)
 
 
 TORN, SKIPPED = frozenset({"disconnected"}), frozenset({"not received"})
@@ -342,10 +390,10 @@ CASES = {
     "RST": Case(["cut,at=2,how=reset"], causes=TORN),
     "FIN": Case(["cut,at=2,how=drop"], causes=TORN),
     "close frame": Case(["cut,at=2,how=close"], causes=TORN),
-    "stall": Case(["stall,at=2,for=4"], alone(8.5), TORN, run=BRIEF),
-    "partition while sending": Case(["partition,at=2,for=4"], alone(8.5), TORN, run=BRIEF),
-    "refused for a while": Case(["cut,at=2", "refuse,at=1.9,for=1"], causes=TORN),
-    "DNS": Case(["cut,at=2"], no_names, TORN),
+    "stall": Case(["stall,at=2,for=4"], alone(8.5), TORN, run=BRIEF, long=True),
+    "partition while sending": Case(["partition,at=2,for=4"], alone(8.5), TORN, run=BRIEF, long=True),
+    "refused for a while": Case(["cut,at=2", "refuse,at=1.9,for=1"], causes=TORN, long=True),
+    "DNS": Case(["cut,at=2"], no_names, TORN, long=True),
     "TLS": Case(act=no_tls),
     "slow link": Case(["slow,at=2,for=1,rate=3000"]),
     "slow reader": Case(act=stopped, process=True, needs="SIGSTOP"),
@@ -356,15 +404,15 @@ CASES = {
     "ack-and-silence": Case(["ack-and-silence,at=2,for=1"], causes=TORN | SKIPPED, run=BRIEF, exchange="coinbase"),
     "duplicate": Case(["repeat,share=0.3,for=3"]),
     "reorder": Case(["reorder,share=0.2,for=3"], causes=SKIPPED),
-    "skip": Case(["skip,share=0.1,for=3"], causes=SKIPPED),
-    "garble": Case(["garble,share=0.1,for=3"], causes=SKIPPED),
-    "unknown kind": Case(["unknown,share=0.1"]),
-    "10 MB frame": Case(["huge,at=2"], alone(8.0)),
-    "frame above the limit": Case(["huge,at=2,size=17"], alone(8.0), TORN),
+    "skip": Case(["skip,share=0.1,for=3"], causes=SKIPPED, long=True),
+    "garble": Case(["garble,share=0.1,for=3"], causes=SKIPPED, long=True),
+    "unknown kind": Case(["unknown,share=0.1,for=3"]),
+    "10 MB frame": Case(["huge,at=2"]),
+    "frame above the limit": Case(["huge,at=2,size=17"], causes=TORN),
     "clock +1 h": Case(["skip,share=0.2,for=2.2", "cut,at=2.7"], shifted(HOUR), SKIPPED | TORN),
     "clock -1 h": Case(["skip,share=0.2,for=2.2", "cut,at=2.7"], shifted(-HOUR), SKIPPED | TORN),
     "SIGTERM": Case(act=terminated, process=True),
-    "SIGKILL": Case(act=killed, causes=frozenset({"killed"}), process=True),
+    "SIGKILL": Case(act=killed, causes=frozenset({"killed"}), process=True, long=True),
     "ENOSPC": Case(act=beside(full, 6.0)),
     "ENOSPC at the stop": Case(act=beside(full_to_the_end), causes=frozenset({"killed"}), run={"drain_timeout": 0.3}),
     "EIO": Case(act=failing_disk, process=True, needs="prlimit"),
@@ -379,21 +427,19 @@ async def play(case: Case, folder: Path, names: Names) -> Stage:
     with trio.fail_after(PATIENCE):
         for attempt in range(4):
             stage = await _play(case, folder / f"{attempt}.db", names)
-            if all(stage.statistics.faults[kind] for kind in case.kinds) and stage.settled(case.begins):
+            if stage.struck() and not stage.late():
                 return stage
     raise AssertionError("the fault never struck a run that was under way")
 
 
 async def _play(case: Case, file: Path, names: Names) -> Stage:
-    """Until the database lacks nothing, or four more runs did not help."""
+    """Until the database lacks nothing."""
     async with far_end(exchanges=(case.exchange,), rate=RATE, faults=case.faults) as urls:
         chosen = {"channels": (Channel.TRADES,), "exchanges": (case.exchange,), "drain_timeout": 5.0, **case.run}
         usual = settings_for(urls, file, **chosen)
         settings = evolve(usual, buffers=evolve(usual.buffers, channel=case.channel))
-        stage = Stage(file, case.exchange, settings, urls.statistics, names)
+        stage = Stage(file, case, settings, urls.statistics, names)
         await case.act(stage)
-        for _ in range(4):
-            if stage.outcomes and stage.stored() and not (stage.missing or stage.outcomes[-1].tally.lost):
-                break
-            await stage.collect(GRACE + 2)
+        while not stage.well():
+            await stage.mend()
         return stage

@@ -77,9 +77,9 @@ def another(script: str, *words: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def gate_of(shared: Common | None, **more: Any) -> Gate:
-    """A gate of this process."""
-    limits = {"weight": WEIGHT, "window": WINDOW, "min_delay": 0, **more}
-    return Gate(**limits, backoff=Backoff(1, 60), random=lambda: 0.0, common=shared)
+    """A gate of this process, so slow that a busy machine's delays do not count."""
+    limits = {"weight": WEIGHT, "window": 1000, "min_delay": 0, **more}
+    return Gate(**limits, backoff=Backoff(100, 6000), random=lambda: 0.0, common=shared)
 
 
 def begin(process: subprocess.Popen[str]) -> None:
@@ -143,9 +143,9 @@ async def test_who_is_killed_with_the_lock_leaves_it_behind() -> None:
             await gate.turn()
         assert waiting.cancelled_caught
         holder.kill()
-        with trio.fail_after(0.5):
+        with trio.fail_after(5):
             await gate.turn()
-    assert gate_of(shared).tokens == pytest.approx(WEIGHT - 1, abs=0.9)
+    assert gate_of(shared).tokens == pytest.approx(WEIGHT - 1, abs=0.5)
 
 
 async def test_who_is_stopped_with_the_lock_holds_up_nobody_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ async def test_who_is_stopped_with_the_lock_holds_up_nobody_for_good(monkeypatch
     shared = common("binance", "http://x")
     assert shared
     gate = gate_of(shared)
-    with another(HOLD, shared.path, RECORD.size), capture_logs() as logs, trio.fail_after(5):
+    with another(HOLD, shared.path, RECORD.size), capture_logs() as logs, trio.fail_after(20):
         await gate.turn()
         await gate.turn()
     assert [entry["event"] for entry in logs] == ["what other runs on this host ask is not known"]
@@ -165,15 +165,15 @@ async def test_what_one_gate_learns_another_knows() -> None:
     one, two = (gate_of(common("binance", "http://x"), min_delay=100) for _ in range(2))
     others = [gate_of(common(*where)) for where in (("kraken", "http://x"), ("binance", "http://y"))]
     await one.turn(4)
-    assert two.tokens == pytest.approx(6, abs=0.9)
+    assert two.tokens == pytest.approx(6, abs=0.5)
     with trio.move_on_after(0.1) as spaced:
         await two.turn()
     assert spaced.cancelled_caught
-    assert one.failed() == pytest.approx(1, abs=0.1) and two.silence == pytest.approx(1, abs=0.1)
-    assert two.failed() == pytest.approx(2, abs=0.1)
+    assert one.failed() == pytest.approx(100, abs=10) and two.silence == pytest.approx(100, abs=10)
+    assert two.failed() == pytest.approx(200, abs=10)
     one.succeeded()
-    two.closed_for(50)
-    assert one.silence == pytest.approx(50, abs=0.5)
+    two.closed_for(500)
+    assert one.silence == pytest.approx(500, abs=10)
     assert [gate.silence for gate in others] == [0, 0] and others[0].tokens == WEIGHT
 
 
@@ -216,4 +216,4 @@ async def test_without_a_folder_a_gate_is_alone(monkeypatch: pytest.MonkeyPatch,
         gate = gate_of(common("binance", "http://x"))
     assert [entry["event"] for entry in logs] == ["other runs on this host do not know what this one asks"]
     await gate.turn(4)
-    assert gate.tokens == pytest.approx(6, abs=0.9)
+    assert gate.tokens == pytest.approx(6, abs=0.5)

@@ -202,20 +202,37 @@ def test_parquet_without_its_library_names_the_extra(
     assert "trioagg[parquet]" in line and files() == set()
 
 
+SLOW = """
+import sys, time
+from trioagg.cli import main
+from trioagg.views import export
+
+def slowly(*words, **options):
+    for row in scan(*words, **options):
+        yield row
+        time.sleep(0.01)
+
+scan, export.scan = export.scan, slowly
+main(sys.argv[1:])
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_export_leaves_nothing(number: signal.Signals) -> None:
-    """Neither the file nor a part of it (a process of its own, and enough rows to be in time: most of a second)."""
-    stored(*map(trade, range(60_000)))
-    words = [sys.executable, "-m", "trioagg", "export", "-o", "a.csv"]
+    """Neither the file nor a part of it (a process of its own, which takes half a minute over its rows)."""
+    stored(*map(trade, range(3000)))
+    words = [sys.executable, "-c", SLOW, "export", "-o", "a.csv"]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         signal.signal(signal.SIGINT, before)
-        deadline = time.monotonic() + 10
-        while not files() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert files() == {f"a.csv.{process.pid}.part"}
-        process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        try:
+            while not files() and process.poll() is None:
+                time.sleep(0.001)
+            assert files() == {f"a.csv.{process.pid}.part"}
+            process.send_signal(number)
+            out, err = process.communicate(timeout=25)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (130, "", "")
     assert files() == set()
 

@@ -21,10 +21,8 @@ from trioagg.store import database, examine
 
 resource = pytest.importorskip("resource", reason="the matrix needs POSIX")
 
-IN_FLIGHT = 25
-"""Trades: half a second's worth."""
-LONG = {"stall", "partition while sending", "refused for a while", "DNS", "skip", "garble", "SIGKILL"}
-"""Faults that cannot pass between two trades."""
+IN_FLIGHT = 100
+"""Trades: two seconds' worth, on a machine that does much else."""
 LOSING = {"killed sink", "ENOSPC at the stop"}
 """Those after which a run says what it could not store; the next one asks for it."""
 TOGETHER = 12
@@ -33,7 +31,7 @@ MS = 10**6
 STAGGER = 0.3
 """Seconds between the beginnings of two cases."""
 Played = outcome.Value[Stage] | outcome.Error
-SLACK = 1.5
+SLACK = 2.5
 """Seconds that a busy machine may be late."""
 ROWS = "SELECT CAST(trade_id AS INTEGER), price, amount, side, timestamp FROM trade ORDER BY 1"
 
@@ -110,7 +108,7 @@ def test_the_ledger_agrees_and_knows_why(name: str, stage: Stage) -> None:
     assert differences(stored=held.stored, named=held.named, filled=held.filled) == [] == list(held.named)
     causes = {cause for (cause,) in ask(stage.file, "SELECT cause FROM gaps")}
     assert causes - {"not running"} <= CASES[name].causes
-    assert name not in LONG or causes & CASES[name].causes
+    assert not CASES[name].long or causes & CASES[name].causes
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -136,7 +134,7 @@ def test_the_fault_struck(name: str, stage: Stage) -> None:
         case "duplicate":
             assert first.duplicates == struck["repeat"] > 0
         case "garble" | "unknown kind":
-            assert 0 < quarantined <= sum(struck.values()) <= quarantined + 1
+            assert 0 < quarantined == sum(struck.values())
         case "10 MB frame":
             assert quarantined == struck["huge"] == 1 == stage.statistics.connections
             assert ask(stage.file, "SELECT length(payload) FROM quarantine") == [(10_000_000,)]

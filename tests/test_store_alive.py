@@ -20,7 +20,7 @@ from trioagg.sinks.sqlite import url_of
 from trioagg.store.alive import Lives, alive
 
 SESSIONS = "SELECT opened, closed, reason FROM sessions ORDER BY opened"
-CAUSES = "SELECT cause FROM gaps ORDER BY detected"
+CAUSES = "SELECT cause FROM gaps ORDER BY first_missing"
 RUN = """
 import sys, trio
 sys.path.insert(0, sys.argv[1])

@@ -287,12 +287,9 @@ def test_workers_without_a_parent_store_what_they_have_and_end(tmp_path: Path) -
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty folder; the signals that a run holds back are let go afterwards."""
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder."""
     monkeypatch.chdir(tmp_path)
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    yield
-    signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 @pytest.mark.parametrize(
