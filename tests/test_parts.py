@@ -141,6 +141,14 @@ def test_a_replay_tells_any_number_of_streams_apart() -> None:
         ]
 
 
+def test_a_stream_that_tells_of_another_market_is_not_believed() -> None:
+    """Nobody knows which of the two is meant."""
+    told = b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"%b","t":5,"p":"2","q":"3","T":5,"m":true}}'
+    adapter = Adapter(Feed([Subscription("BTC/USDT", Channel.TRADES, "BTCUSDT")]))
+    kinds = [type(item).__name__ for item in adapter.digest([told % b"BTCUSDT", told % b"ETHUSDT"], 9)]
+    assert kinds == ["Trade", "Quarantined"]
+
+
 def test_a_stream_that_nobody_asked_for_is_passed_over() -> None:
     """But it must be readable, and of a kind that is known."""
     adapter = Adapter(Feed([Subscription("BTC/USDT", Channel.TRADES, "BTCUSDT")]))

@@ -32,15 +32,10 @@ STEPS = (("PRICE_FILTER", "tickSize"), ("LOT_SIZE", "stepSize"))
 """Which rule tells the smallest step of the price and of the amount."""
 
 
-class Whose(Struct):
-    """Whose event it is, as each kind that is collected tells; where the stream's name does, nobody looks."""
-
-    s: str
-
-
 class Deal(Struct, tag_field="e", tag="trade", gc=False):
     """``@trade``; ``m``: the buyer was the maker."""
 
+    s: str
     t: Number
     p: Decimal
     q: Decimal
@@ -51,6 +46,7 @@ class Deal(Struct, tag_field="e", tag="trade", gc=False):
 class Quote(Struct, gc=False):
     """Best bid and ask of ``@bookTicker``: no event type, no time."""
 
+    s: str
     b: Decimal
     B: Decimal
     a: Decimal
@@ -60,6 +56,7 @@ class Quote(Struct, gc=False):
 class Day(Struct, tag_field="e", tag="24hrTicker"):
     """``@ticker``."""
 
+    s: str
     E: int
     c: Decimal
     b: Decimal
@@ -96,11 +93,14 @@ class Bar(Struct):
 class Kline(Struct, tag_field="e", tag="kline"):
     """``@kline_…``."""
 
+    s: str
     k: Bar
 
 
 class Shutdown(Struct, tag_field="e", tag="serverShutdown"):
-    """``serverShutdown``."""
+    """``serverShutdown``, which is about no market."""
+
+    s: str = ""
 
 
 class Combined(Struct, Generic[E], gc=False):
@@ -215,7 +215,6 @@ KINDS: Mapping[str, Kind] = {
 OF_MARKETS: frozenset[Kind] = frozenset({Deal, Quote, Day, Depth, Kline})
 
 envelope = msgspec.json.Decoder(Envelope)
-whose = msgspec.json.Decoder(Combined[Whose])
 combined: Mapping[Kind, msgspec.json.Decoder[Combined[Any]]] = {
     kind: msgspec.json.Decoder(cast(type[Combined[Any]], Combined[kind]))  # type: ignore[valid-type]
     for kind in set(KINDS.values())

@@ -89,7 +89,7 @@ class Adapter(Exchange):
 
     def __init__(self, feed: Feed) -> None:
         super().__init__(feed)
-        self._streams = dict(sorted((self._stream(item), item.symbol) for item in feed.subscriptions))
+        self._streams = sorted(map(self._stream, feed.subscriptions))
         self._books: dict[str, JoinedBook] = {}
         self._handles: dict[wire.Kind, Handle] = {
             wire.Deal: self._on_trade,
@@ -100,8 +100,9 @@ class Adapter(Exchange):
             wire.Shutdown: self._on_shutdown,
             msgspec.Raw: _unused,
         }
-        self._frames: dict[type, tuple[Handle, str]] = {}
-        self._tell_apart({"!serverShutdown": "", **self._streams})
+        self._frames: dict[type, tuple[Handle, str, str]] = {}
+        asked = {self._stream(item): (item.native, item.symbol) for item in feed.subscriptions}
+        self._tell_apart({"!serverShutdown": ("", ""), **asked})
 
     @classmethod
     def listing(cls) -> Sequence[Fetch]:
@@ -126,10 +127,10 @@ class Adapter(Exchange):
             yield Fetch(f"/api/v3/ticker/24hr?symbols={listed}", weight, every=self.feed.interval)
 
     def begin(self) -> Iterable[Action]:
-        yield Connect("/stream?streams=" + "/".join(quote(stream, safe="@") for stream in list(self._streams)[:IN_URL]))
+        yield Connect("/stream?streams=" + "/".join(quote(stream, safe="@") for stream in self._streams[:IN_URL]))
 
     def opened(self) -> Iterable[Action]:
-        rest = list(self._streams)[IN_URL:]
+        rest = self._streams[IN_URL:]
         for number, start in enumerate(range(0, len(rest), PER_MESSAGE), 1):
             request = {"method": "SUBSCRIBE", "params": rest[start : start + PER_MESSAGE], "id": number}
             yield Send(msgspec.json.encode(request).decode())
@@ -139,7 +140,9 @@ class Adapter(Exchange):
             told = self._decode(frame)
         except msgspec.ValidationError:
             return self._on_other(frame, at)
-        handle, symbol = self._frames[type(told)]
+        handle, native, symbol = self._frames[type(told)]
+        if told.data.s != native:
+            raise WireError("a stream tells of another market")
         return handle(symbol, told.data, at)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
@@ -172,15 +175,15 @@ class Adapter(Exchange):
         kind = STREAMS.get(subscription.channel, f"kline_{self.feed.candle}")
         return f"{subscription.native.lower()}@{kind}"
 
-    def _tell_apart(self, streams: Mapping[str, str]) -> None:
+    def _tell_apart(self, streams: Mapping[str, tuple[str, str]]) -> None:
         """Read the frames of more streams at once.
 
         Args:
-            streams: by name, the symbols that they are about.
+            streams: by name, the native and the unified symbol that each is about.
         """
-        for stream, symbol in streams.items():
+        for stream, market in streams.items():
             kind = wire.kind_of(stream)
-            self._frames[wire.frame(stream, kind)] = self._handles[kind], symbol
+            self._frames[wire.frame(stream, kind)] = self._handles[kind], *market
         self._decode = wire.frames(self._frames)
 
     def _on_other(self, frame: bytes, at: Nanos) -> Sequence[Output]:
@@ -189,7 +192,7 @@ class Adapter(Exchange):
         if told.stream:
             return self._on_stream(told.stream, frame, at)
         if name := wire.bare_kind(told):
-            return self._on_kind(wire.kind(name), b'{"data":%b}' % frame, at)[1]
+            return self._on_kind(wire.kind(name), b'{"data":%b}' % frame, at)
         return (wire.answer(told),)
 
     def _on_stream(self, stream: str, frame: bytes, at: Nanos) -> Sequence[Output]:
@@ -197,16 +200,16 @@ class Adapter(Exchange):
         kind, of_all = wire.kind_of(stream), stream.startswith("!")
         if self._streams and stream not in self._streams and not of_all:
             kind = msgspec.Raw
-        symbol, out = self._on_kind(kind, frame, at)
-        if symbol and not (self._streams or of_all) and len(self._frames) < LEARNT:
-            self._tell_apart({stream: symbol})
+        out = self._on_kind(kind, frame, at)
+        if kind in wire.OF_MARKETS and not (self._streams or of_all) and len(self._frames) < LEARNT:
+            native = stream.partition("@")[0].upper()
+            self._tell_apart({stream: (native, self.symbol(native))})
         return out
 
-    def _on_kind(self, kind: wire.Kind, frame: bytes, at: Nanos) -> tuple[str, Sequence[Output]]:
-        """Whose an event is, and what it means."""
+    def _on_kind(self, kind: wire.Kind, frame: bytes, at: Nanos) -> Sequence[Output]:
         data = wire.combined[kind].decode(frame).data
-        symbol = self.symbol(wire.whose.decode(frame).data.s) if kind in wire.OF_MARKETS else ""
-        return symbol, self._handles[kind](symbol, data, at)
+        symbol = self.symbol(data.s) if kind in wire.OF_MARKETS else ""
+        return self._handles[kind](symbol, data, at)
 
     def _on_trade(self, symbol: str, trade: wire.Deal, at: Nanos) -> Sequence[Output]:
         positive(trade.p, trade.q)
