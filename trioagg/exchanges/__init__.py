@@ -245,9 +245,10 @@ class Exchange(ABC):
     def digest(self, frames: Iterable[bytes], at: Nanos) -> list[Output]:
         """What a batch of frames means; the i-th arrived at ``at + i``. A garbled frame costs that frame alone."""
         out: list[Output] = []
+        received = self.received
         for frame in frames:
             try:
-                out += self.received(frame, at)
+                out += received(frame, at)
             except GARBLED as error:
                 out.append(Quarantined(self.name, at, reason(error), frame))
             at += 1

@@ -66,14 +66,15 @@ class Inbox:
     def __init__(self) -> None:
         self.reason = ""
         """Why nothing more comes; empty while it does."""
-        self._sender, self._receiver = trio.open_memory_channel[Frames](_BATCHES)
+        self._sender, self._receiver = trio.open_memory_channel[tuple[Frames, int]](_BATCHES)
         self._bytes, self._room, self._left = 0, trio.lowlevel.ParkingLot(), False
 
     async def put(self, frames: Frames) -> None:
         """Waits for room; drops ``frames`` once the owner has left."""
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._sender.send(frames)
-            self._bytes += frames.size
+            size = frames.size
+            await self._sender.send((frames, size))
+            self._bytes += size
             while self._bytes > _BYTES and not self._left:
                 await self._room.park()
 
@@ -84,10 +85,10 @@ class Inbox:
             LinkError: nothing more comes, and everything that came was given.
         """
         try:
-            frames = await self._receiver.receive()
+            frames, size = await self._receiver.receive()
         except trio.EndOfChannel:
             raise LinkError(self.reason) from None
-        self._bytes -= frames.size
+        self._bytes -= size
         self._room.unpark_all()
         return frames
 
