@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 
 from attrs import fields
 
@@ -15,11 +14,11 @@ RISE = 1.05
 """What is still flat: memory is never given back to the last byte."""
 
 
-def ages(course: Sequence[Figures]) -> Mapping[str, tuple[float, float]]:
+def ages(course: Sequence[Figures]) -> Mapping[str, tuple[int, int]]:
     """What it needed when it was warm, in the third sixth of its life, and in the last one, by name."""
     part = max(len(course) // 6, 1)
     young, old = course[2 * part : 3 * part] or course, course[-part:]
-    return {item.name: (_usual(young, item.name), _usual(old, item.name)) for item in fields(Figures)}
+    return {item.name: (_least(young, item.name), _least(old, item.name)) for item in fields(Figures)}
 
 
 def risen(course: Sequence[Figures]) -> list[str]:
@@ -28,7 +27,7 @@ def risen(course: Sequence[Figures]) -> list[str]:
     return [f"{name} rose from {young:,.0f} to {old:,.0f}" for name, (young, old) in known if old > RISE * young]
 
 
-def _usual(part: Sequence[Figures], name: str) -> float:
-    """Half of the time it was no more: what a moment needs is not counted."""
+def _least(part: Sequence[Figures], name: str) -> int:
+    """What it falls back to: what is held for good is there at all times, the copies of a frame of 10 MB are not."""
     needs: list[int] = [getattr(figures, name) for figures in part]
-    return median(needs)
+    return min(needs)
