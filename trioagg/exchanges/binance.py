@@ -101,8 +101,8 @@ class Adapter(Exchange):
             msgspec.Raw: _unused,
         }
         self._frames: dict[type, tuple[Handle, str, str]] = {}
-        asked = {self._stream(item): (item.native, item.symbol) for item in feed.subscriptions}
-        self._tell_apart({"!serverShutdown": ("", ""), **asked})
+        markets = {self._stream(item): (item.native, item.symbol) for item in feed.subscriptions}
+        self._tell_apart({"!serverShutdown": ("", ""), **markets})
 
     @classmethod
     def listing(cls) -> Sequence[Fetch]:
