@@ -141,12 +141,14 @@ def test_a_replay_tells_any_number_of_streams_apart() -> None:
         ]
 
 
-def test_a_stream_that_tells_of_another_market_is_not_believed() -> None:
-    """Nobody knows which of the two is meant."""
+@pytest.mark.parametrize("subscribed", [False, True])
+def test_a_stream_that_tells_of_another_market_is_not_believed(subscribed: bool) -> None:  # noqa: FBT001
+    """Nobody knows which of the two is meant; neither in a run nor in a replay, which meets it for the first time."""
     told = b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"%b","t":5,"p":"2","q":"3","T":5,"m":true}}'
-    adapter = Adapter(Feed([Subscription("BTC/USDT", Channel.TRADES, "BTCUSDT")]))
-    kinds = [type(item).__name__ for item in adapter.digest([told % b"BTCUSDT", told % b"ETHUSDT"], 9)]
-    assert kinds == ["Trade", "Quarantined"]
+    adapter = Adapter(Feed([Subscription("BTC/USDT", Channel.TRADES, "BTCUSDT")] if subscribed else ()))
+    frames = [told % native for native in (b"ETHUSDT", b"BTCUSDT", b"ETHUSDT")]
+    kinds = [type(item).__name__ for item in adapter.digest(frames, 9)]
+    assert kinds == ["Quarantined", "Trade", "Quarantined"]
 
 
 def test_a_stream_that_nobody_asked_for_is_passed_over() -> None:

@@ -64,6 +64,8 @@ STREAMS = {Channel.TRADES: "trade", Channel.TICKER: "bookTicker", Channel.BOOK: 
 LEARNT = 100
 """Streams that a replay learns to tell apart by their names; a frame of another one is read thrice."""
 
+ELSEWHERE = "a stream tells of another market"
+
 Handle = Callable[[str, Any, Nanos], Sequence[Output]]
 
 
@@ -142,7 +144,7 @@ class Adapter(Exchange):
             return self._on_other(frame, at)
         handle, native, symbol = self._frames[type(told)]
         if told.data.s != native:
-            raise WireError("a stream tells of another market")
+            raise WireError(ELSEWHERE)
         return handle(symbol, told.data, at)
 
     def fetched(self, fetch: Fetch, body: bytes, at: Nanos) -> Sequence[Output]:
@@ -200,14 +202,16 @@ class Adapter(Exchange):
         kind, of_all = wire.kind_of(stream), stream.startswith("!")
         if self._streams and stream not in self._streams and not of_all:
             kind = msgspec.Raw
-        out = self._on_kind(kind, frame, at)
-        if kind in wire.OF_MARKETS and not (self._streams or of_all) and len(self._frames) < LEARNT:
-            native = stream.partition("@")[0].upper()
+        native = "" if of_all or kind not in wire.OF_MARKETS else stream.partition("@")[0].upper()
+        out = self._on_kind(kind, frame, at, native=native)
+        if native and not self._streams and len(self._frames) < LEARNT:
             self._tell_apart({stream: (native, self.symbol(native))})
         return out
 
-    def _on_kind(self, kind: wire.Kind, frame: bytes, at: Nanos) -> Sequence[Output]:
+    def _on_kind(self, kind: wire.Kind, frame: bytes, at: Nanos, *, native: str = "") -> Sequence[Output]:
         data = wire.combined[kind].decode(frame).data
+        if native and data.s != native:
+            raise WireError(ELSEWHERE)
         symbol = self.symbol(data.s) if kind in wire.OF_MARKETS else ""
         return self._handles[kind](symbol, data, at)
 
