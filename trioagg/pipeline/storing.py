@@ -154,26 +154,10 @@ async def storing(
     inlets, dead = [inlet], producers.cancel
     writers = [Writer(outlet, stores.database, ledger, outcome.tally, buffers, dead=dead, noticed=holes.tell)]
     for store, sink in stores.beside.items():
-        for left in left_behind(Path(settings.run.database), store.url, settings.worker.of):
-            log.warning("what waits for a sink is another worker's; start as many", sink=store.name, folder=str(left))
         tally = outcome.beside[store.name] = SinkTally()
         inlet, outlet = _flow(store.name, buffers, newest, tally)
         inlets.append(inlet)
-        folder_of_store = folder_of(Path(settings.run.database), store.url, settings.worker.number)
-        spool = Spool(folder_of_store, round(buffers.spool * MEGABYTE))
-        writers.append(
-            PatientWriter(
-                outlet=outlet,
-                sink=sink,
-                ledger=_ledger(causes),
-                tally=tally,
-                buffers=buffers,
-                dead=_nothing,
-                noticed=_nothing,
-                spool=spool,
-                earlier=_ledger(causes),
-            )
-        )
+        writers.append(_patient(settings, store, sink, outlet=outlet, tally=tally, causes=causes))
     with _settled(outcome, writers):
         async with trio.open_nursery() as nursery:
             for writer in writers:
@@ -187,6 +171,26 @@ async def storing(
                 nursery.cancel_scope.deadline = trio.current_time() + settings.run.drain_timeout
                 describing.cancel_scope.deadline = trio.current_time() + FAREWELL
             outcome.drift = intake.drift.frames
+
+
+def _patient(
+    settings: Settings, store: Store, sink: Sink, *, outlet: Outlet[Record], tally: SinkTally, causes: Causes
+) -> PatientWriter:
+    """The writer of a sink beside the database, and of what earlier runs left for it."""
+    database, worker = Path(settings.run.database), settings.worker
+    for left in left_behind(database, store.url, worker.of):
+        log.warning("what waits for a sink is another worker's; start as many", sink=store.name, folder=str(left))
+    return PatientWriter(
+        outlet=outlet,
+        sink=sink,
+        ledger=_ledger(causes),
+        tally=tally,
+        buffers=settings.buffers,
+        dead=_nothing,
+        noticed=_nothing,
+        spool=Spool(folder_of(database, store.url, worker.number), round(settings.buffers.spool * MEGABYTE)),
+        earlier=_ledger(causes),
+    )
 
 
 async def _describe(stores: Stores, describing: trio.Nursery, instruments: Sequence[Instrument]) -> None:
