@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from trioagg.model.events import Event, Nanos, Told
+from trioagg.model.events import Event, Nanos, Packed
 
 GapStatus = Literal["open", "filled", "unfillable"]
 """``open``: may still be filled; ``unfillable``: the exchange no longer has it."""
@@ -73,7 +73,7 @@ class Gap:
         return any(part.status != "filled" for part in self.parts)
 
 
-class Loss(Told, frozen=True):
+class Loss(Packed, frozen=True):
     """Something of a channel that never came and cannot be asked for: the exchange's own count, or a checksum, tells.
 
     Attributes:
@@ -91,7 +91,7 @@ class Loss(Told, frozen=True):
     received: Nanos
 
 
-class Forgone(Told, frozen=True):
+class Forgone(Packed, frozen=True):
     """Trades that are missing and that the exchange does not tell any more.
 
     Attributes:
@@ -106,7 +106,7 @@ class Forgone(Told, frozen=True):
     received: Nanos
 
 
-class Bridged(Told, frozen=True):
+class Bridged(Packed, frozen=True):
     """REST told all the trades of a stretch, from one that was stored before it to one that was stored after it.
 
     Attributes:
@@ -121,7 +121,7 @@ class Bridged(Told, frozen=True):
     received: Nanos
 
 
-class Consulted(Told, frozen=True):
+class Consulted(Packed, frozen=True):
     """An answer of REST to a question for trades follows: they come out of their turn.
 
     Attributes:
@@ -132,7 +132,7 @@ class Consulted(Told, frozen=True):
     received: Nanos
 
 
-class Session(Told, frozen=True):
+class Session(Packed, frozen=True):
     """One connection from its beginning to its end, so that quiet can be told from disconnected.
 
     Attributes:
@@ -153,7 +153,7 @@ class Session(Told, frozen=True):
     missed: int | None = None
 
 
-class Carried(Told, frozen=True):
+class Carried(Packed, frozen=True):
     """A connection begins to carry the trades of some markets.
 
     Attributes:
@@ -165,7 +165,7 @@ class Carried(Told, frozen=True):
     received: Nanos
 
 
-class Broken(Told, frozen=True):
+class Broken(Packed, frozen=True):
     """The trades of some markets that come next may not follow on those that came last: something may lie between.
 
     Attributes:
@@ -179,7 +179,7 @@ class Broken(Told, frozen=True):
     received: Nanos
 
 
-class ClockCheck(Told, frozen=True):
+class ClockCheck(Packed, frozen=True):
     """How an exchange's clock and ours compare; None where it cannot be told.
 
     Attributes:

@@ -43,11 +43,11 @@ class Channel(StrEnum):
     LIQUIDATIONS = "liquidations"
 
 
-class Told(Struct, frozen=True, array_like=True, tag=True, gc=False):
+class Packed(Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Whatever flows: packed, it is an array that begins with the name of its kind."""
 
 
-class Trade(Told, frozen=True):
+class Trade(Packed, frozen=True):
     """One execution, as fine as the exchange tells them.
 
     Attributes:
@@ -71,7 +71,7 @@ class Trade(Told, frozen=True):
     received: Nanos
 
 
-class Ticker(Told, frozen=True):
+class Ticker(Packed, frozen=True):
     """The best bid and ask, with the last price and the day's volume where known.
 
     Attributes:
@@ -95,7 +95,7 @@ class Ticker(Told, frozen=True):
     ordinal: Ordinal = None
 
 
-class Candle(Told, frozen=True):
+class Candle(Packed, frozen=True):
     """One candlestick in its newest state; the same (interval, open_time) comes again until ``closed``.
 
     Attributes:
@@ -123,7 +123,7 @@ Level = tuple[Decimal, Decimal]
 """One price of an order book: the price, and the amount that stands there."""
 
 
-class Book(Told, frozen=True):
+class Book(Packed, frozen=True):
     """The best levels of an order book, as they stood at one moment.
 
     Attributes:
@@ -140,7 +140,7 @@ class Book(Told, frozen=True):
     ordinal: Ordinal = None
 
 
-class Quote(Told, frozen=True):
+class Quote(Packed, frozen=True):
     """The best bid and ask of an order book, told when either of them changed; None where a side is empty.
 
     Attributes:
@@ -160,7 +160,7 @@ class Quote(Told, frozen=True):
     ordinal: Ordinal = None
 
 
-class Delta(Told, frozen=True):
+class Delta(Packed, frozen=True):
     """What one message told of an order book, as it came: the levels that changed, or with ``whole`` all of them.
 
     Attributes:
@@ -178,7 +178,7 @@ class Delta(Told, frozen=True):
     ordinal: Ordinal = None
 
 
-class Funding(Told, frozen=True):
+class Funding(Packed, frozen=True):
     """What holders of a perpetual contract pay each other.
 
     Attributes:
@@ -198,7 +198,7 @@ class Funding(Told, frozen=True):
     ordinal: Ordinal = None
 
 
-class OpenInterest(Told, frozen=True):
+class OpenInterest(Packed, frozen=True):
     """How much of a derivative is held.
 
     Attributes:
@@ -213,7 +213,7 @@ class OpenInterest(Told, frozen=True):
     ordinal: Ordinal = None
 
 
-class Liquidation(Told, frozen=True):
+class Liquidation(Packed, frozen=True):
     """A position that the exchange closed by force.
 
     Attributes:
@@ -232,7 +232,7 @@ class Liquidation(Told, frozen=True):
     ordinal: Ordinal = None
 
 
-class Quarantined(Told, frozen=True):
+class Quarantined(Packed, frozen=True):
     """A frame or REST body that could not be understood, whole.
 
     Attributes:
