@@ -14,9 +14,10 @@ from statistics import median
 from attrs import frozen
 
 from bench.figures import Figures
+from trioagg.store.fitness import SQLITE
 
 Rounds = Sequence[Figures]
-LIBRARIES = "trio trio-websocket wsproto msgspec attrs httpx typer pandas".split()
+LIBRARIES = "apsw trio trio-websocket wsproto msgspec attrs httpx typer pandas".split()
 
 
 @frozen
@@ -154,8 +155,8 @@ def about(command: str) -> str:
         [
             f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `{command}`",
             f"- {processor()}, {cores} cores, load {os.getloadavg()[0]:.1f} at the start, {platform.platform()}",
-            f"- {platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
-            f"- {libraries}",
+            f"- {platform.python_implementation()} {platform.python_version()} with SQLite {sqlite3.sqlite_version}",
+            f"- SQLite {SQLITE}, {libraries}",
         ]
     )
 

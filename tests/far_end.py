@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import socket
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 
 import trio
 from attrs import define, evolve
+from plain_sql import plain
 
 from trioagg.model import Channel
 from trioagg.pipeline.feeds import Roll
@@ -96,7 +96,7 @@ async def until(true: Callable[[], object]) -> None:
 
 def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:
     """What a person's SQL tells."""
-    with closing(sqlite3.connect(database)) as db:
+    with closing(plain(database)) as db:
         return db.execute(sql).fetchall()
 
 

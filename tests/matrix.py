@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import resource
 import signal
-import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import trio
 from attrs import define, evolve, field, frozen
 from far_end import Names, ask, collected, far_end, ids, made, settings_for
+from plain_sql import plain
 
 from trioagg.model import Channel
 from trioagg.pipeline.repair import GRACE
@@ -257,8 +257,7 @@ async def full(stage: Stage) -> None:
     """There is no room on the disk for a while."""
     await stage.grown()
     db = OPENED[stage.file]._db
-    pages = db.execute("PRAGMA page_count").fetchone()[0]
-    db.execute(f"PRAGMA max_page_count = {pages}")
+    db.pragma("max_page_count", db.pragma("page_count"))
     await _stands(stage)
     db.execute("PRAGMA max_page_count = 1000000")
 
@@ -267,14 +266,14 @@ async def full_to_the_end(stage: Stage) -> None:
     """There is no room on the disk any more, and then the run is over."""
     await stage.grown()
     db = OPENED[stage.file]._db
-    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    db.pragma("max_page_count", db.pragma("page_count"))
     await _stands(stage)
 
 
 async def locked(stage: Stage) -> None:
     """Another program holds the database for longer than a write waits for it."""
     await stage.grown()
-    with closing(sqlite3.connect(stage.file, isolation_level=None, timeout=5)) as other:
+    with closing(plain(stage.file)) as other:
         other.execute("BEGIN EXCLUSIVE")
         await _stands(stage)
         other.execute("ROLLBACK")

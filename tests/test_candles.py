@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from far_end import ask, far_end, settings_for
+from plain_sql import asked, counted, plans
 
 from trioagg.cli import main
 from trioagg.exchanges import counts
@@ -264,24 +264,17 @@ def test_candles_are_followed_through_a_repair(store: Store) -> None:
         assert next(steps) == []
 
 
-def plans(asked: Sequence[str], db: Any) -> set[str]:
-    texts = {text for text in asked if text.startswith("SELECT")}
-    return {str(step[3]) for text in texts for step in db.execute(f"EXPLAIN QUERY PLAN {text}")}
-
-
 def test_no_question_scans_a_table(store: Store) -> None:
     """Each goes by key and in its order; the few instruments are listed."""
     store.take(session(-10, None), session(-5, 5, exchange="binance"), *trades(*range(20), *range(25, 60)))
     store.take(*(trade(n if n % 2 else f"x{n}", n, market=UNCOUNTED) for n in range(100)))
-    asked: list[str] = []
     with closing(connect(PATH)) as db:
-        db.set_trace_callback(asked.append)
-        steps = renewals(Candles(db, "1m", MINUTE, [MARKET[0]]), (), (), 3)
-        next(steps)
-        store.take(*trades(*range(20, 25)))
-        next(steps)
-        db.set_trace_callback(None)
-        found = plans(asked, db)
+        with asked(db) as questions:
+            steps = renewals(Candles(db, "1m", MINUTE, [MARKET[0]]), (), (), 3)
+            next(steps)
+            store.take(*trades(*range(20, 25)))
+            next(steps)
+        found = plans(questions, db)
     assert [plan for plan in found if "trade_by_time (instrument=? AND <expr>>?)" in plan]
     assert [plan for plan in found if "session_by_time (exchange=?)" in plan]
     assert not [plan for plan in found if "TEMP B-TREE" in plan]
@@ -290,9 +283,7 @@ def test_no_question_scans_a_table(store: Store) -> None:
 
 def effort(span: Span) -> int:
     """What a reading costs, in tens of SQLite's own steps."""
-    taken: list[int] = []
-    with closing(connect(PATH)) as db:
-        db.set_progress_handler(lambda: taken.append(1), 10)
+    with closing(connect(PATH)) as db, counted(db, 10) as taken:
         assert len([*Candles(db, "1m", MINUTE, [MARKET[0]]).within((), (), span)]) == 2
     return len(taken)
 

@@ -192,8 +192,8 @@ def loaded(*words: str) -> set[str]:
 
 def test_help_imports_nothing_heavy() -> None:
     """--help and --version start fast: no pandas, no httpx, no database driver, no Trio."""
-    assert not loaded("--help") & {*HEAVY, "sqlite3", "trioagg.settings"}
-    assert not loaded("--version") & {*HEAVY, "sqlite3", "trioagg.settings"}
+    assert not loaded("--help") & {*HEAVY, "apsw", "trioagg.settings"}
+    assert not loaded("--version") & {*HEAVY, "apsw", "trioagg.settings"}
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "table"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import trio
 from attrs import define, evolve, field
 from far_end import ask, far_end, ids, settings_for
+from plain_sql import plain
 from test_conflation import ticker, tickers, trades
 from trio.testing import MockClock
 
@@ -201,7 +201,7 @@ async def test_a_locked_database_costs_tickers_and_no_trade(tmp_path: Path) -> N
 async def _hold(database: Path, after: float, seconds: float) -> None:
     """Lock a database as another program does."""
     await trio.sleep(after)
-    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+    with closing(plain(database)) as db:
         db.execute("BEGIN IMMEDIATE")
         await trio.sleep(seconds)
         db.execute("ROLLBACK")

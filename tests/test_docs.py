@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import attrs
 import pytest
 import typer.testing
+from plain_sql import plain
 
 from trioagg import __version__, exchanges, sinks
 from trioagg.cli import app
@@ -53,7 +53,7 @@ def test_the_readme_s_columns_are_the_database_s(tmp_path: Path) -> None:
     Writer.open(tmp_path / "a.db").close()
     told = re.findall(r"^\| `(\w+)` \| `([\w, ]+)` \|$", README, flags=re.MULTILINE)
     assert len(told) >= 6
-    with closing(sqlite3.connect(tmp_path / "a.db")) as db:
+    with closing(plain(tmp_path / "a.db")) as db:
         for table, columns in told:
             names = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
             assert names[: len(columns.split(", "))] == columns.split(", "), table

@@ -42,7 +42,7 @@ ROOMS = {
     "wsproto": {"transport", "simulator"},
     "socket": {"transport", "simulator"},
     "ssl": {"transport"},
-    "sqlite3": {"store"},
+    "apsw": {"store"},
     "psycopg": {"sinks.postgresql"},
     "pymysql": {"sinks.mysql"},
     "pandas": {"views", "store"},

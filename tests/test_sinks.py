@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,6 +15,7 @@ import structlog
 from far_end import far_end, settings_for
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_sql import plain
 from told_rows import T0, everything, replayed, shortened, ticker
 
 from trioagg import sinks
@@ -219,5 +219,5 @@ async def test_a_sink_that_cannot_take_instruments_ends_no_replay(captures: Path
     files = [tmp_path / "listing.jsonl", *shortened(captures, tmp_path)]
     outcome = await replayed(files, tmp_path / "a.db", away, url_of(two), options={"drain_timeout": 0.2})
     assert any(line.startswith(f"instruments were not stored: {away}: ") for line in outcome.problems)
-    with closing(sqlite3.connect(two)) as db:
+    with closing(plain(two)) as db:
         assert db.execute("SELECT native FROM instruments WHERE exchange = 'binance'").fetchall() == [("BTCUSDT",)]

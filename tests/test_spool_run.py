@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
+import apsw
 import trio
 from attrs import evolve
 from far_end import ask, far_end, ids, settings_for
+from plain_sql import plain
 from structlog.testing import capture_logs
 
 from trioagg.pipeline.run import Job, run
@@ -35,7 +36,7 @@ async def hold(database: Path, seconds: float) -> None:
     """Lock a database as another program does, once it has some trades."""
     while database.name not in there(database.parent) or not has_trades(database):  # noqa: ASYNC110
         await trio.sleep(0.05)
-    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+    with closing(plain(database)) as db:
         db.execute("BEGIN IMMEDIATE")
         await trio.sleep(seconds)
         db.execute("ROLLBACK")
@@ -45,7 +46,7 @@ def has_trades(database: Path) -> bool:
     """Whether a run has begun to store."""
     try:
         return ask(database, "SELECT count(*) FROM trades") > [(0,)]
-    except sqlite3.OperationalError:
+    except apsw.SQLError:
         return False
 
 

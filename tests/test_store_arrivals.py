@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
+from plain_sql import plain
 
 from trioagg.model import Book, Event, Funding, Liquidation, OpenInterest, Quarantined, Ticker, Trade
 from trioagg.store import Counts, Writer, database, follow, rows
@@ -67,7 +68,7 @@ def read(path: Path, kind: str) -> list[dict[str, Any]]:
 
 def sql(path: Path, query: str) -> list[tuple[Any, ...]]:
     """What a person's own connection answers."""
-    with closing(sqlite3.connect(path)) as db:
+    with closing(plain(path)) as db:
         return db.execute(query).fetchall()
 
 
@@ -137,7 +138,7 @@ def test_a_writer_forgets_old_instants(writer: Writer, kind: str, make: Make) ->
 def test_what_was_refused_is_not_counted(writer: Writer, path: Path) -> None:
     """Events of a batch that was not written take no ordinals: offered again they are rows like any."""
     bad = Trade("binance", "BTC/USDT", 1, Decimal(1), Decimal(1), None, T0, T0)  # type: ignore[arg-type]
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(apsw.ConstraintError):
         writer.write([ticker("1"), bad])
     assert writer.write([ticker("1"), ticker("2")]).stored == 2
     assert numbers(path, "ticker") == ["1", "2"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain_sql import asked, counted, plans
 
 from trioagg.errors import SettingsError
 from trioagg.model import Candle, Event, Quarantined, Ticker, Trade, TradeId
@@ -119,24 +120,19 @@ def test_steps_hold_nobody_up(writer: Writer, path: Path) -> None:
 def test_every_step_goes_by_key(writer: Writer, path: Path) -> None:
     """None reads a table from its beginning, or sorts one; trades with texts for ids are found by their time."""
     writer.write([trade(n, T0 + n) for n in range(9)] + [trade(f"x{n}", T0 + n) for n in range(9)])
-    asked: list[str] = []
     with closing(connect(path)) as db:
         found = scan(db, "trades")
-        db.set_trace_callback(asked.append)
-        assert len([next(found) for _ in range(17)]) == 17
-        db.set_trace_callback(None)
-        steps = {text for text in asked if text.startswith(("SELECT", "INSERT"))}
-        plans = {str(step[3]) for text in steps for step in db.execute(f"EXPLAIN QUERY PLAN {text}")}
-    assert len(plans) == 4
-    assert not [plan for plan in plans if "SCAN" in plan or "TEMP B-TREE" in plan]
-    assert [plan for plan in plans if "trade_by_time (instrument=? AND <expr>>?)" in plan]
+        with asked(db) as questions:
+            assert len([next(found) for _ in range(17)]) == 17
+        steps = plans(questions, db)
+    assert len(steps) == 4
+    assert not [plan for plan in steps if "SCAN" in plan or "TEMP B-TREE" in plan]
+    assert [plan for plan in steps if "trade_by_time (instrument=? AND <expr>>?)" in plan]
 
 
 def effort(path: Path) -> int:
     """What a scan costs, in hundreds of SQLite's own steps."""
-    taken: list[int] = []
-    with closing(connect(path)) as db:
-        db.set_progress_handler(lambda: taken.append(1), 100)
+    with closing(connect(path)) as db, counted(db, 100) as taken:
         assert len([*scan(db, "trades", span=Span(first=T0 - 1))]) == 2
     return len(taken)
 

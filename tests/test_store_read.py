@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
+from plain_sql import asked, plain, plans
 
 from trioagg.errors import SettingsError, StoreError
 from trioagg.exchanges import counts
@@ -129,10 +130,10 @@ def test_a_row_of_each_kind(writer: Writer, db: Database) -> None:
 
 def test_the_views_have_the_contracts_columns(writer: Writer, path: Path) -> None:
     """Each of the contract's names answers plain SQL with the columns that ``rows`` gives."""
-    with closing(sqlite3.connect(path)) as db:
+    with closing(plain(path)) as db:
         for kind, names in COLUMNS.items():
             view = {"ticker": "tickers", "book": "books"}.get(kind, kind)
-            assert tuple(column[0] for column in db.execute(f"SELECT * FROM {view}").description) == tuple(names)
+            assert tuple(column[1] for column in db.execute(f"PRAGMA table_info({view})")) == tuple(names)
 
 
 def test_the_newest_last(writer: Writer, db: Database) -> None:
@@ -320,30 +321,28 @@ FEW = (
 def test_no_question_scans_a_table(writer: Writer, path: Path) -> None:
     """Every query over rows goes by key, and in its order: none reads or sorts a table."""
     writer.write([trade(1), trade("a"), ticker(T0), candle(0), Quarantined("binance", T0, "torn", b"{"), *derived(T0)])
-    asked: list[str] = []
     with closing(connect(path)) as db:
-        db.set_trace_callback(asked.append)
-        for kind in COLUMNS:
-            rows(db, kind)
-            steps = follow(db, kind)
-            next(steps)
-            next(steps)
-        latest(db, "ticker")
-        summary(db)
-        open_gaps(db)
-        db.set_trace_callback(None)
-        plans = {step[3] for query in asked for step in db.execute(f"EXPLAIN QUERY PLAN {query}")}
-    assert any("SEARCH ticker" in step for step in plans)
-    scans = [step for step in plans if step.startswith("SCAN") and not step.startswith(FEW)]
+        with asked(db) as questions:
+            for kind in COLUMNS:
+                rows(db, kind)
+                steps = follow(db, kind)
+                next(steps)
+                next(steps)
+            latest(db, "ticker")
+            summary(db)
+            open_gaps(db)
+        found = plans(questions, db)
+    assert any("SEARCH ticker" in step for step in found)
+    scans = [step for step in found if step.startswith("SCAN") and not step.startswith(FEW)]
     assert scans == []
-    assert not [step for step in plans if "TEMP B-TREE" in step]
+    assert not [step for step in found if "TEMP B-TREE" in step]
 
 
 @pytest.mark.parametrize("view", ["trades", "tickers", "candles", "books", *DERIVED[1:]])
 @pytest.mark.parametrize("where", ["exchange = 'binance' AND symbol = 'BTC/USDT'", "symbol = 'BTC/USDT'", "true"])
 def test_plain_sql_goes_by_key(writer: Writer, path: Path, view: str, where: str) -> None:
     """A person's query on the views goes from the few instruments to their rows by key."""
-    with closing(sqlite3.connect(path)) as db:
+    with closing(plain(path)) as db:
         plan = [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN SELECT count(*) FROM {view} WHERE {where}")]
     assert [step for step in plan if step.startswith("SEARCH") and "USING PRIMARY KEY (instrument=?)" in step]
 
@@ -360,7 +359,7 @@ def test_the_ledger(writer: Writer, path: Path) -> None:
             f"{entry} (1, 'trades', 5, 5, 9, 5, 'reconnect', 'open', 1),"
             " (1, 'trades', 'a', 'a', NULL, NULL, 'x', 'filled', 2)"
         )
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(apsw.ConstraintError):
             db.execute(f"{entry} (1, 'trades', 5, 5, 9, 5, 'reconnect', 'lost', 1)")
     with database(path) as db:
         assert [list(row.values()) for row in gaps(db)] == [

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
+import apsw
 import pytest
+from plain_sql import plain
 
 from trioagg.errors import SinkError, StoreError
 from trioagg.model import Candle, Event, Quarantined, Ticker, Trade
@@ -37,7 +38,7 @@ def made(path: Path) -> Path:
 
 
 def edited(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+    with closing(plain(path)) as db:
         for statement in statements:
             db.execute(statement)
 
@@ -160,7 +161,7 @@ def test_awkward_names(tmp_path: Path) -> None:
 def test_opening_a_locked_file(tmp_path: Path) -> None:
     """A file that another program holds is refused after the patience asked for; readers still read."""
     path = made(tmp_path / "some.db")
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with closing(plain(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError) as error:
             Writer.open(path, patience=0.01)
@@ -172,7 +173,7 @@ def test_a_lock_passes(tmp_path: Path) -> None:
     """A batch refused because of a lock is written, and counted as new, when it is offered again."""
     path = tmp_path / "some.db"
     with closing(Writer.open(path, patience=0.01)) as writer:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        with closing(plain(path)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(SinkError) as error:
                 writer.write(events())
@@ -186,7 +187,7 @@ def test_waiting_for_a_lock(tmp_path: Path) -> None:
     path = tmp_path / "some.db"
     with (
         closing(Writer.open(path, patience=5)) as writer,
-        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+        closing(plain(path)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.05, other.execute, ["COMMIT"])
@@ -201,7 +202,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     db = writable(path)
     with closing(Writer(db)) as writer:
         writer.write(events())
-        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        pages = db.pragma("page_count")
         db.execute(f"PRAGMA max_page_count = {pages + 2}")
         more = events(5000, symbol="ETH/USDT")
         for _ in range(2):
@@ -243,25 +244,23 @@ def test_a_file_taken_away(tmp_path: Path, *, replaced: bool) -> None:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        (sqlite3.SQLITE_IOERR_WRITE, "disk I/O error"),
-        (sqlite3.SQLITE_BUSY_SNAPSHOT, "is locked by another program"),
-        (sqlite3.SQLITE_CANTOPEN_FULLPATH, "cannot be opened"),
-        (sqlite3.SQLITE_CORRUPT_SEQUENCE, "is damaged"),
+        (apsw.SQLITE_IOERR_WRITE, "disk I/O error"),
+        (apsw.SQLITE_BUSY_SNAPSHOT, "is locked by another program"),
+        (apsw.SQLITE_CANTOPEN_FULLPATH, "cannot be opened"),
+        (apsw.SQLITE_CORRUPT_SEQUENCE, "is damaged"),
     ],
 )
 def test_every_shade_of_an_error_is_understood(tmp_path: Path, code: int, reason: str) -> None:
     """SQLite's finer codes mean what their family means."""
-    error = sqlite3.OperationalError("something finer")
-    error.sqlite_errorcode = code
     with pytest.raises((SinkError, StoreError), match=reason), writing(tmp_path):
-        raise error
+        raise apsw.exception_for(code)
 
 
 def test_a_bug_is_not_disguised(tmp_path: Path) -> None:
     """A row that the schema refuses is neither skipped nor called passing trouble, and takes nothing with it."""
     bad = Trade("binance", "BTC/USDT", 99, Decimal(1), Decimal(1), None, T0, T0)  # type: ignore[arg-type]
     with closing(Writer.open(tmp_path / "some.db")) as writer:
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(apsw.ConstraintError):
             writer.write([*events(), bad])
         assert writer.write(events()) == Counts(24, 0, 1)
 
@@ -292,7 +291,7 @@ def test_a_step_that_fails_is_undone(tmp_path: Path) -> None:
     """A script that breaks leaves version and tables as they were."""
     path = made(tmp_path / "some.db")
     with closing(writable(path)) as db:
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(apsw.SQLError):
             migrate(db, path, [*SCRIPTS, "DROP TABLE trade;\nDROP TABLE nowhere;\n"])
         assert db.execute("PRAGMA user_version").fetchone() == (len(SCRIPTS),)
     assert kept(path) == 20
@@ -321,5 +320,5 @@ def test_beginning_together(tmp_path: Path) -> None:
 
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
     """The reading end refuses to change anything."""
-    with closing(readable(made(tmp_path / "some.db"))) as db, pytest.raises(sqlite3.OperationalError):
+    with closing(readable(made(tmp_path / "some.db"))) as db, pytest.raises(apsw.ReadOnlyError):
         db.execute("DELETE FROM trade")

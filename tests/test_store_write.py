@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from plain_sql import plain
 
 from trioagg.model import Candle, Event, Instrument, Quarantined, Ticker, Trade, TradeId
 from trioagg.store import Counts, Writer, database, rows
@@ -45,7 +45,7 @@ def writer(path: Path) -> Iterator[Writer]:
 
 def sql(path: Path, query: str) -> list[tuple[Any, ...]]:
     """What a person's own connection answers."""
-    db = sqlite3.connect(path)
+    db = plain(path)
     try:
         return db.execute(query).fetchall()
     finally:

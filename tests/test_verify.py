@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from decimal import Decimal
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 from far_end import ask
+from plain_sql import plain
 
 from trioagg.cli import main
 from trioagg.integrity.ledger import Ask, Entries
@@ -152,15 +152,16 @@ def test_a_writer_beside_it_is_not_seen(path: Path) -> None:
     write(path, trades(1, 100), gap((2, 99, "open")))
     asked: list[str] = []
 
-    def fill(statement: str) -> None:
+    def fill(_: object, statement: str, _values: object) -> bool:
         asked.append(statement)
         last = len(asked) + 1
         writer.write(trades(*range(2, last + 1)), Told([gap((2, last, "filled"), (last + 1, 99, "open"))]))
+        return True
 
     with closing(Writer.open(path)) as writer, database(path) as db:
-        db.set_trace_callback(fill)
+        db.set_exec_trace(fill)
         (market,) = examine(db, ["binance"]).markets
-        db.set_trace_callback(None)
+        db.set_exec_trace(None)
         (later,) = examine(db, ["binance"]).markets
 
     lowest, (end, _) = market.stored
@@ -187,10 +188,9 @@ def torn(path: Path) -> None:
 
 def bent(path: Path) -> None:
     """Makes the schema forbid what is stored, as a careless program may."""
-    with closing(sqlite3.connect(path)) as db:
+    with closing(plain(path)) as db:
         db.execute("PRAGMA writable_schema = ON")
         db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'cause TEXT', 'cause INTEGER') WHERE name = 'gap'")
-        db.commit()
 
 
 @pytest.mark.parametrize(("damage", "word"), [(torn, ""), (bent, "non-INTEGER value in gap.cause")])

@@ -7,7 +7,7 @@ batch again adds nothing. ``database(path)`` opens the file for reading only, be
 
 The tables (``trade``, ``ticker``, …) hold each decimal as the text that the exchange sent. The contract's names
 (``trades``, ``tickers``, …) are views over them for a person's SQL, with binary doubles. This folder alone knows
-the schema, and alone imports sqlite3.
+the schema, and alone imports apsw.
 """
 
 from __future__ import annotations

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
+import apsw
+
 from trioagg.errors import StoreError
 from trioagg.store.opening import writable
 from trioagg.store.trouble import explained
 
-SQLITE = sqlite3.sqlite_version
+SQLITE = apsw.sqlite_lib_version()
 
 
 def committed(folder: Path) -> float:
@@ -32,12 +33,12 @@ def committed(folder: Path) -> float:
 def _committed(path: Path) -> float:
     with closing(writable(path)) as db:
         try:
-            if (mode := db.execute("PRAGMA journal_mode").fetchone()[0]) != "wal":
+            if (mode := db.pragma("journal_mode")) != "wal":
                 raise StoreError(f"{path.parent.parent} allows no write-ahead log: its journal is {mode!r}")
-            db.execute("PRAGMA synchronous = FULL")
+            db.pragma("synchronous", "FULL")
             began = time.perf_counter()
             db.execute("INSERT INTO instrument (exchange, symbol) VALUES ('', '')")
-        except sqlite3.Error as error:
+        except apsw.Error as error:
             raise explained(error, path) from error
     return time.perf_counter() - began
 

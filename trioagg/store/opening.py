@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from trioagg.errors import StoreError
 from trioagg.store import sorting
@@ -16,16 +17,13 @@ from trioagg.store.kinds import LANES
 from trioagg.store.order import Found, Lane, Part, Span
 from trioagg.store.readable import Lanes
 from trioagg.store.schema import APPLICATION_ID, SCRIPTS
-from trioagg.store.trouble import damaged, explained, reading
-
-OLDEST_SQLITE = (3, 37)
-"""The first with STRICT tables."""
+from trioagg.store.trouble import damaged, reading
 
 PRIVATE = 0o600
 """Who may read a new file: its owner; SQLite gives the files beside it the same mode."""
 
 
-class Database(sqlite3.Connection):
+class Database(apsw.Connection):
     """An open file; only this folder looks inside, and what it is asked as a ``Readable`` is told there.
 
     Attributes:
@@ -54,7 +52,7 @@ class Database(sqlite3.Connection):
         try:
             yield
         finally:
-            self.rollback()
+            undone(self)
 
     def in_time(self, lane: Lane, part: Part, span: Span) -> Iterator[Found]:
         return sorting.in_time(self, lane, part, span)
@@ -66,10 +64,10 @@ class Database(sqlite3.Connection):
             try:
                 for (told,) in self.execute("PRAGMA quick_check"):
                     lines += told.splitlines()
-            except sqlite3.DatabaseError as error:  # the worst of it stops the check itself
+            except apsw.Error as error:  # the worst of it stops the check itself
                 if not damaged(error):
                     raise
-                lines.append(str(error))
+                lines = lines or [str(error)]
         return [line for line in lines if line != "ok" and not line.startswith("***")]
 
 
@@ -87,11 +85,11 @@ def writable(path: Path, patience: float = 1.0) -> Database:
         raise StoreError(f"cannot make database {path}: there is no folder {path.parent}")
     with suppress(OSError):  # it is there, or SQLite will say why it cannot be
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
-    with _opening(path, "rwc", patience) as db:
+    with _opening(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, patience) as db:
         check(db, path)
         _log_ahead(db, patience)
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA cache_size = -16000")
+        db.pragma("synchronous", "NORMAL")
+        db.pragma("cache_size", -16000)
         migrate(db, path)
     return db
 
@@ -108,7 +106,7 @@ def readable(path: Path, patience: float = 1.0) -> Database:
     """
     if not os.path.exists(path):
         raise StoreError(f"no database at {path}; run `trioagg run` first")
-    with _opening(path, "ro", patience) as db:
+    with _opening(path, apsw.SQLITE_OPEN_READONLY, patience) as db:
         version = check(db, path)
         if not version:
             raise StoreError(f"no database at {path}: the file is empty; run `trioagg run` first")
@@ -124,8 +122,9 @@ def check(db: Database, path: Path, known: int = len(SCRIPTS)) -> int:
         StoreError: it is another program's, or a newer trioagg's.
     """
     # Asked first: tables that another process of ours makes meanwhile come together with its signature.
-    inhabited = db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()[0]
-    owner, version = _pragma(db, "application_id"), _pragma(db, "user_version")
+    inhabited = db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").get
+    owner: int = db.pragma("application_id")
+    version: int = db.pragma("user_version")
     if owner != APPLICATION_ID and (owner or inhabited):
         raise StoreError(f"{path} is the database of another program")
     if version > known:
@@ -138,16 +137,15 @@ def migrate(db: Database, path: Path, scripts: Sequence[str] = SCRIPTS) -> None:
 
     Raises:
         StoreError: the file is not ours, or newer.
-        sqlite3.Error: a script failed; the file is at the version before it.
+        apsw.Error: a script failed; the file is at the version before it.
     """
     for version, script in enumerate(scripts, start=1):
         with transaction(db):
             # Asked again under the lock: another process may be doing the same.
             if check(db, path, len(scripts)) < version:
-                for statement in _statements(script):
-                    db.execute(statement)
-                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version = {version}")
+                db.execute(script)
+                db.pragma("application_id", APPLICATION_ID)
+                db.pragma("user_version", version)
 
 
 @contextmanager
@@ -158,35 +156,28 @@ def transaction(db: Database) -> Iterator[None]:
         yield
         db.execute("COMMIT")
     finally:
-        if db.in_transaction:
-            with suppress(sqlite3.OperationalError):  # whatever broke the body is what the caller must hear of
-                db.execute("ROLLBACK")
+        undone(db)
+
+
+def undone(db: Database) -> None:
+    """Leave a transaction that is not over."""
+    if db.in_transaction:
+        with suppress(apsw.Error):  # whatever broke the body is what the caller must hear of
+            db.execute("ROLLBACK")
 
 
 @contextmanager
-def _opening(path: Path, mode: str, patience: float) -> Iterator[Database]:
+def _opening(path: Path, flags: int, patience: float) -> Iterator[Database]:
     """A connection that is closed again, and its trouble explained, if the body fails."""
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise StoreError(f"SQLite 3.37 or newer is needed, this Python has {sqlite3.sqlite_version}")
     if os.path.exists(path) and not os.path.isfile(path):
         raise StoreError(f"cannot open database {path}: it is {'a folder' if os.path.isdir(path) else 'no plain file'}")
+    with reading(path):
+        db = Database(os.path.abspath(path), flags)
     try:
-        db = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=patience,
-            isolation_level=None,
-            check_same_thread=False,
-            factory=Database,
-        )
-        db.path = path
-    except sqlite3.Error as error:
-        raise explained(error, path) from error
-    try:
-        yield db
-    except sqlite3.Error as error:
-        db.close()
-        raise explained(error, path) from error
+        with reading(path):
+            db.path = path
+            db.set_busy_timeout(round(patience * 1000))
+            yield db
     except BaseException:
         db.close()
         raise
@@ -197,25 +188,11 @@ def _log_ahead(db: Database, patience: float) -> None:
     deadline = time.monotonic() + patience
     while True:
         try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
+            db.pragma("journal_mode", "WAL")
+        except apsw.BusyError:
             # Of two that make one file at a time SQLite refuses one at once, without its own waiting.
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.01)
         else:
             return
-
-
-def _pragma(db: Database, name: str) -> int:
-    value: int = db.execute(f"PRAGMA {name}").fetchone()[0]
-    return value
-
-
-def _statements(script: str) -> Iterator[str]:
-    text = ""
-    for line in script.splitlines():
-        text += line + "\n"
-        if sqlite3.complete_statement(text):
-            yield text
-            text = ""

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
+
 from trioagg.errors import SinkError, StoreError
 
 PASSING = {
-    sqlite3.SQLITE_BUSY: "is locked by another program",
-    sqlite3.SQLITE_LOCKED: "is locked by another program",
-    sqlite3.SQLITE_FULL: "cannot grow: no room is left on its disk",
-    sqlite3.SQLITE_IOERR: "cannot be read or written: disk I/O error",
-    sqlite3.SQLITE_NOMEM: "cannot be used: out of memory",
-    sqlite3.SQLITE_INTERRUPT: "was interrupted",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened, or the files beside it cannot be made",
+    apsw.SQLITE_BUSY: "is locked by another program",
+    apsw.SQLITE_LOCKED: "is locked by another program",
+    apsw.SQLITE_FULL: "cannot grow: no room is left on its disk",
+    apsw.SQLITE_IOERR: "cannot be read or written: disk I/O error",
+    apsw.SQLITE_NOMEM: "cannot be used: out of memory",
+    apsw.SQLITE_INTERRUPT: "was interrupted",
+    apsw.SQLITE_CANTOPEN: "cannot be opened, or the files beside it cannot be made",
 }
 """Reasons that may be gone at the next try."""
 
 LASTING = {
-    sqlite3.SQLITE_NOTADB: "is no SQLite database",
-    sqlite3.SQLITE_CORRUPT: "is damaged: part of it is missing or overwritten",
-    sqlite3.SQLITE_READONLY: "is read-only",
-    sqlite3.SQLITE_PERM: "may not be opened: permission denied",
-    sqlite3.SQLITE_AUTH: "may not be opened: permission denied",
+    apsw.SQLITE_NOTADB: "is no SQLite database",
+    apsw.SQLITE_CORRUPT: "is damaged: part of it is missing or overwritten",
+    apsw.SQLITE_READONLY: "is read-only",
+    apsw.SQLITE_PERM: "may not be opened: permission denied",
+    apsw.SQLITE_AUTH: "may not be opened: permission denied",
 }
 """Reasons that stay until a person does something."""
 
 
-def explained(error: sqlite3.Error, path: Path) -> StoreError:
+def explained(error: apsw.Error, path: Path) -> StoreError:
     """Why a file cannot be used, in one line."""
     code = _code(error)
     return StoreError(f"database {path} {PASSING.get(code) or LASTING.get(code) or f'cannot be used: {error}'}")
 
 
-def damaged(error: sqlite3.Error) -> bool:
+def damaged(error: apsw.Error) -> bool:
     """Whether it tells that the file's own structure is broken."""
-    return _code(error) == sqlite3.SQLITE_CORRUPT
+    return _code(error) == apsw.SQLITE_CORRUPT
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except apsw.Error as error:
         raise explained(error, path) from error
 
 
@@ -64,7 +65,7 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
+    except apsw.Error as error:
         if _code(error) in PASSING:
             raise SinkError(f"database {path} {PASSING[_code(error)]}") from error
         if _code(error) in LASTING:
@@ -72,6 +73,6 @@ def writing(path: Path) -> Iterator[None]:
         raise
 
 
-def _code(error: sqlite3.Error) -> int:
+def _code(error: apsw.Error) -> int:
     """The primary result code; 0 where the error is not SQLite's own."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return getattr(error, "result", 0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 
+import apsw
 from attrs import define, field
 
 from trioagg.errors import StoreError
@@ -162,9 +162,9 @@ class Writer:
     def close(self) -> None:
         """Fold the write-ahead log into the file, as far as its readers let us, and close it."""
         self._batches.close()
-        with suppress(sqlite3.Error):  # what was committed is safe in the log all the same
-            self._db.execute("PRAGMA busy_timeout = 0")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        with suppress(apsw.Error):  # what was committed is safe in the log all the same
+            self._db.set_busy_timeout(0)
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._db.close()
 
     @contextmanager
@@ -185,13 +185,13 @@ class _Tables:
 
     @classmethod
     def of(cls, db: Database) -> _Tables:
-        return cls(db, Past.of(db.execute(UNFINISHED), db.execute(LAST_SESSION).fetchone()[0]))
+        return cls(db, Past.of(db.execute(UNFINISHED), db.execute(LAST_SESSION).get))
 
     def transaction(self) -> AbstractContextManager[None]:
         return transaction(self._db)
 
     def stale(self) -> bool:
-        before, self._version = self._version, self._db.execute("PRAGMA data_version").fetchone()[0]
+        before, self._version = self._version, self._db.pragma("data_version")
         return before != self._version
 
     def known(self, exchange: str, symbol: str) -> Known:
@@ -207,16 +207,16 @@ class _Tables:
 
     def named(self, market: Market) -> int:
         self._db.execute(NAME_INSTRUMENT, market)
-        found: int = self._db.execute(FIND_INSTRUMENT, market).fetchone()[0]
+        found: int = self._db.execute(FIND_INSTRUMENT, market).get
         return found
 
     def arrived(self, kind: Kind, instant: Instant, count: int) -> list[Cells]:
-        return self._db.execute(kind.arrived, (*instant, count)).fetchall()
+        return [*self._db.execute(kind.arrived, (*instant, count))]
 
     def added(self, kind: Kind, rows: Sequence[Cells]) -> int:
-        before = self._db.total_changes
+        before = self._db.total_changes()
         self._db.executemany(kind.insert, rows)
-        added = self._db.total_changes - before
+        added = self._db.total_changes() - before
         if kind.judged and added < len(rows):
             self._db.executemany(kind.renew, rows)
         return added
