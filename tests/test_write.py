@@ -50,6 +50,9 @@ class Memory:
         """Nothing from before."""
         return None, None
 
+    async def tend(self) -> None:
+        """Nothing is out of order."""
+
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """Keep nothing."""
 

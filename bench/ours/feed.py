@@ -104,6 +104,10 @@ class Watched:
         """As the other has it."""
         return await self.sink.around(exchange, symbol, run)
 
+    async def tend(self) -> None:
+        """As the other does."""
+        await self.sink.tend()
+
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """What a run does just before it connects."""
         self.watch = self.watch or Watch()

@@ -14,7 +14,7 @@ FULL = 400_000
 """Messages at full speed that make full size."""
 SAYS = """\
 Each frame is sent alone, stamped with the microsecond of its sending; latencies count from there to the event, for rows
-to the end of their transaction. Settings are the defaults, by which transactions begin 16 ms apart."""
+to the end of their transaction. Settings are the defaults, by which transactions begin 18 ms apart."""
 
 
 def measure(bench: Bench) -> Section:

@@ -53,8 +53,12 @@ class Measured:
         return written
 
     async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
-        """See ``Sink.around``."""
+        """See ``Database.around``."""
         return await self.sink.around(exchange, symbol, run)
+
+    async def tend(self) -> None:
+        """See ``Database.tend``."""
+        await self.sink.tend()
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """See ``Sink.describe``."""

@@ -159,7 +159,7 @@ async def storing(
         inlets.append(inlet)
         writers.append(_patient(settings, store, sink, outlet=outlet, tally=tally, causes=causes))
     with _settled(outcome, writers):
-        async with trio.open_nursery() as nursery:
+        async with _tended(stores.database), trio.open_nursery() as nursery:
             for writer in writers:
                 nursery.start_soon(writer.run, name=f"writer {writer.outlet.gauge.name}")
             captures = _recording(nursery, folder, settings.buffers.channel, outcome.failures) if folder else None
@@ -191,6 +191,15 @@ def _patient(
         spool=Spool(folder_of(database, store.url, worker.number), round(settings.buffers.spool * MEGABYTE)),
         earlier=_ledger(causes),
     )
+
+
+@asynccontextmanager
+async def _tended(database: Database) -> AsyncIterator[None]:
+    """A scope for those who write, in which their store is kept in order."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(database.tend, name="database tended")
+        yield
+        nursery.cancel_scope.cancel()
 
 
 async def _describe(stores: Stores, describing: trio.Nursery, instruments: Sequence[Instrument]) -> None:

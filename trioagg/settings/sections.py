@@ -122,7 +122,7 @@ class Buffers:
     channel: int = key(number(int, least=1), 50_000, "events that may wait for a store before the readers wait")
     commit_rows: int = key(number(int, least=1), 10_000, "events in one transaction at the most")
     commit_delay: float = key(
-        number(float, least=0, most=60), 0.016, "seconds between the beginnings of transactions: what a crash can lose"
+        number(float, least=0, most=60), 0.018, "seconds between the beginnings of transactions: what a crash can lose"
     )
     spool: float = key(
         number(float, least=0), 2000.0, "megabytes that may wait on disk for a further store that is away; 0: none"

@@ -66,6 +66,10 @@ class Database(Sink, Protocol):
         """
         ...
 
+    async def tend(self) -> None:
+        """Keep the store in order between the writes, for as long as there are any: until it is cancelled."""
+        ...
+
 
 def names() -> list[str]:
     """The kinds of sinks that there are."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from trioagg.errors import SettingsError
 from trioagg.integrity.continuity import Run
@@ -16,8 +16,12 @@ from trioagg.model import Event, Instrument, Nanos
 from trioagg.settings import redacted
 from trioagg.store import Counts, Readable, Writer
 from trioagg.store import connect as opened
+from trioagg.store.write import WORTH
 
 PREFIX = "sqlite:///"
+
+QUIET = 0.001
+"""Seconds without a write after which nobody seems to wait for one."""
 
 
 def url_of(path: Path) -> str:
@@ -53,14 +57,26 @@ class SqliteSink:
 
     _writer: Writer
     _limiter: trio.CapacityLimiter
+    _written: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
     async def write(self, batch: Sequence[Event], draft: Draft, /) -> Counts:
         """See ``Sink.write``."""
-        return await trio.to_thread.run_sync(self._writer.write, batch, draft, limiter=self._limiter)
+        written = await trio.to_thread.run_sync(self._writer.write, batch, draft, limiter=self._limiter)
+        if self._writer.log >= WORTH:
+            self._written.unpark_all()
+        return written
 
     async def around(self, exchange: str, symbol: str, run: Run, /) -> tuple[Nanos | None, Nanos | None]:
         """See ``Database.around``."""
         return await trio.to_thread.run_sync(self._writer.around, exchange, symbol, run, limiter=self._limiter)
+
+    async def tend(self) -> None:
+        """Fold the write-ahead log into the file while nothing is written: within a commit somebody waits for it."""
+        while True:
+            await self._written.park()
+            await trio.sleep(QUIET)
+            if not self._limiter.borrowed_tokens:
+                await trio.to_thread.run_sync(self._writer.fold, limiter=self._limiter)
 
     async def describe(self, instruments: Sequence[Instrument], /) -> None:
         """See ``Sink.describe``."""

@@ -83,20 +83,29 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (exchange, symbol) DO UPDATE S
 """
 
 
+WORTH = 1_000
+"""Pages of the write-ahead log that are worth folding into the file when nobody waits."""
+LONG = 4_000
+"""Pages of it that are folded by the write that reaches them."""
+
+
 class Writer:
     """The writing end of one file, for one thread at a time; between two calls no transaction is open.
 
     Attributes:
         path: the file.
+        log: pages of the write-ahead log, as of the last commit.
     """
 
     def __init__(self, db: Database) -> None:
         self.path = db.path
+        self.log = 0
         self._db = db
         self._file = _identity(db.path)
         with reading(db.path):
             self._tables = _Tables.of(db)
         self._batches = Batches(self._tables)
+        db.set_wal_hook(self._committed)
 
     @classmethod
     def open(cls, path: Path | str, patience: float = 1.0) -> Writer:
@@ -159,13 +168,23 @@ class Writer:
             )
         return before and before[0], after and after[0]
 
-    def close(self) -> None:
-        """Fold the write-ahead log into the file, as far as its readers let us, and close it."""
-        self._batches.close()
+    def fold(self, mode: int = apsw.SQLITE_CHECKPOINT_PASSIVE) -> None:
+        """Fold the write-ahead log into the file, as far as its readers let us."""
         with suppress(apsw.Error):  # what was committed is safe in the log all the same
-            self._db.set_busy_timeout(0)
-            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._db.wal_checkpoint(mode=mode)
+
+    def close(self) -> None:
+        """Fold the log for good, and close the file."""
+        self._batches.close()
+        self._db.set_busy_timeout(0)
+        self.fold(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._db.close()
+
+    def _committed(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self.log = pages
+        if pages >= LONG:
+            self.fold()
+        return apsw.SQLITE_OK
 
     @contextmanager
     def _present(self) -> Iterator[None]:
@@ -191,7 +210,7 @@ class _Tables:
         return transaction(self._db)
 
     def stale(self) -> bool:
-        before, self._version = self._version, self._db.pragma("data_version")
+        before, self._version = self._version, self._db.execute("PRAGMA data_version").get
         return before != self._version
 
     def known(self, exchange: str, symbol: str) -> Known:
