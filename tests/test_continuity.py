@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from itertools import pairwise
 from random import Random
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trioagg.integrity.continuity import PARTS, Continuity, runs
-from trioagg.model import Gap
+from trioagg.model import Gap, Trade
 
 
 def fresh() -> Continuity:
@@ -29,6 +30,23 @@ def test_ids_in_order_are_no_gap() -> None:
     assert market.see([5, 6, 7], 1, "x") == []
     assert market.see([8, 9], 2, "x") == []
     assert (market.lowest, market.highest, market.open) == (5, 9, [])
+
+
+@given(st.lists(st.integers(4, 9), min_size=1, max_size=4))
+def test_the_next_ids_are_taken_at_once_and_others_not_at_all(ids: list[int]) -> None:
+    """With the same result; a copy is changed apart."""
+    market = fresh()
+    market.see([1, 5], 1, "x")
+    one, other = market.copy(), market.copy()
+    trades = [Trade("binance", "BTC/USDT", number, Decimal(1), Decimal(1), "buy", None, 2) for number in ids]
+
+    followed = one.follow(trades)
+    gaps = other.see(ids, 2, "x")
+
+    assert followed == (ids == [*range(6, 6 + len(ids))])
+    assert one == (other if followed else market)
+    assert not (followed and gaps)
+    assert (market.lowest, market.highest, len(market.open), market.open[0].missing) == (1, 5, 1, 3)
 
 
 def test_a_jump_is_one_gap_with_exact_bounds() -> None:

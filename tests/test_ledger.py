@@ -10,8 +10,8 @@ import pytest
 from far_end import ask
 
 from trioagg.exchanges import counts
-from trioagg.integrity.ledger import Ledger
-from trioagg.model import Consulted, Event, Note, Record, Session, Trade
+from trioagg.integrity.ledger import Known, Ledger
+from trioagg.model import Broken, Consulted, Event, Note, Record, Session, Trade
 from trioagg.sinks import sqlite
 from trioagg.sinks.sqlite import url_of
 
@@ -125,6 +125,31 @@ async def test_what_a_lost_connection_cost_is_told_apart(tmp_path: Path, batches
         ("6", "8", "disconnected"),
         ("10", "11", "not received"),
     ]
+
+
+@pytest.mark.parametrize("batches", [1, 3, 5])
+async def test_lost_frames_are_the_cause_of_what_follows_them(tmp_path: Path, batches: int) -> None:
+    """Once, whatever batches the records come in."""
+    file = tmp_path / "a.db"
+    told = [*trades(1, 3), Broken("binance", ("BTC/USDT",), "frames lost", 3), *trades(6, 8)]
+    size = -(-len(told) // batches)
+
+    await store(file, *(told[start : start + size] for start in range(0, len(told), size)))
+
+    assert ask(file, CAUSED) == [("2", "2", "not received"), ("4", "5", "frames lost"), ("7", "7", "not received")]
+
+
+def test_what_another_writer_stored_is_seen_after_a_failure() -> None:
+    """The store says once that another wrote; the offer that it says it to may fail."""
+    ledger = Ledger(counts, cause="not received", first_cause="not running")
+    first, second = ledger.draft(trades(1, 2)), ledger.draft(trades(9))
+    first.entries(lambda *market: Known(None, None, []), stale=True)
+    ledger.keep(first)
+
+    second.entries(lambda *market: Known(1, 5, []), stale=True)
+    (gap,) = second.entries(lambda *market: Known(1, 5, []), stale=False).gaps
+
+    assert (gap.first, gap.last) == (6, 8)
 
 
 async def test_a_connection_that_is_replaced_without_a_break_tears_nothing(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Asking(Draft):
 async def known(url: str) -> Known | None:
     """What a store says of a market."""
     async with sinks.connect(url) as sink:
-        draft = Asking(begun(sink).ledger, [], begun(sink).ledger.draft([]).memory)
+        draft = Asking(begun(sink).ledger, [])
         await sink.write([], draft)
         return draft.found
 

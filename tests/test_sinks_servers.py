@@ -207,7 +207,7 @@ class Between(Draft):
 def between(sitting: Sitting, records: Sequence[Record], happen: Callable[[], object]) -> Between:
     """The draft of a batch."""
     draft = sitting.ledger.draft(records)
-    return Between(draft.ledger, draft.batch, draft.memory, happen=happen)
+    return Between(draft.ledger, draft.batch, happen=happen)
 
 
 async def test_a_killed_connection_loses_and_doubles_nothing(server: Server, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import count, groupby
-from operator import eq
+from itertools import groupby
 
-from attrs import define, evolve, field
+from attrs import evolve
+from msgspec import Struct
 
-from trioagg.model import Gap, GapStatus, Nanos, Part, Road
+from trioagg.model import Gap, GapStatus, Nanos, Part, Road, Trade
 
 OPEN: tuple[GapStatus, ...] = ("open",)
 LACKING: tuple[GapStatus, ...] = ("open", "unfillable")
@@ -36,14 +36,13 @@ def runs(ids: Iterable[int]) -> list[Run]:
     return found
 
 
-@define
-class Continuity:
+class Continuity(Struct):
     """The ids of one market and channel.
 
     Attributes:
         exchange, symbol, channel: whose.
         lowest, highest: the range of ids that were seen; None before the first.
-        open: gaps that lack ids, given up or not, by their first id.
+        open: gaps that lack ids, given up or not, by their first id; copies share the list until one of them differs.
     """
 
     exchange: str
@@ -51,7 +50,19 @@ class Continuity:
     channel: str
     lowest: int | None = None
     highest: int | None = None
-    open: list[Gap] = field(factory=list)
+    open: list[Gap] = []
+
+    def follow(self, trades: Sequence[Trade]) -> bool:
+        """Take trades that are stored now, if their ids are the next ones, in their order; whether they are."""
+        if self.highest is None:
+            return False
+        due = self.highest + 1
+        for trade in trades:
+            if trade.trade_id != due:
+                return False
+            due += 1
+        self.highest = due - 1
+        return True
 
     def see(
         self, ids: Sequence[int], at: Nanos, cause: str, *, road: Road = "stream", asked: Collection[int] = ()
@@ -68,9 +79,7 @@ class Continuity:
         Returns:
             The gaps that are new or changed, whole: each replaces what was known of it.
         """
-        if self.highest is not None and all(map(eq, ids, count(self.highest + 1))):
-            self.highest += len(ids)
-            return []
+        self.open = self.open.copy()
         changed: dict[int, Gap] = {}
         for run in runs(ids):
             for part in _roads(run, at, road, asked) if self._touched(run) else ():
@@ -86,6 +95,7 @@ class Continuity:
         Returns:
             The gaps that are changed, whole.
         """
+        self.open = self.open.copy()
         touched = [gap for gap in self.open if any(_overlaps(part, run, OPEN) for part in gap.parts)]
         return [self._mark(gap, Part(*run, "unfillable", at)) for gap in touched]
 
@@ -115,7 +125,7 @@ class Continuity:
 
     def copy(self) -> Continuity:
         """The same, to be changed apart from this."""
-        return Continuity(self.exchange, self.symbol, self.channel, self.lowest, self.highest, self.open.copy())
+        return Continuity(self.exchange, self.symbol, self.channel, self.lowest, self.highest, self.open)
 
     def _touched(self, run: Run) -> list[Gap]:
         near = (gap for gap in self.open if gap.first <= run[1] and run[0] <= gap.last)

@@ -10,12 +10,12 @@ transaction.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from string import ascii_lowercase
 from typing import TypeVar, cast
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from trioagg.integrity.continuity import Continuity
 from trioagg.integrity.stretches import Newest, Stretches
@@ -38,11 +38,11 @@ from trioagg.model import (
     Trade,
 )
 
-Market = tuple[str, str]
-"""(exchange, symbol)."""
-
 Kept = Continuity | Stretches
 """What is known of a market: where its trades are counted, and where they are not."""
+
+Link = tuple[str, Nanos]
+"""A connection of one exchange: its name, and when it was opened."""
 
 UNPROVABLE = "{}, unprovable"
 KILLED = "killed"
@@ -90,23 +90,23 @@ class Entries:
     clocks: Sequence[ClockCheck] = ()
 
 
-@frozen
+@define(eq=False)
 class Memory:
-    """What a ledger remembers between two batches.
+    """What a ledger remembers of one exchange between two batches.
 
     Attributes:
-        markets: what is known of each.
-        fresh: of which of them that is sure, since nobody else wrote.
+        markets: symbol → what is known of it.
+        doubted: those of which another writer may have stored something since.
         pending: why trades may be missing before the next new one, where something special happened since the last.
-        alive: the connections that are open, as (exchange, connection, opened).
-        consulted: exchange → the arrival of the last answer to a question for trades.
+        alive: the connections that are open, as (connection, opened).
+        consulted: the arrival of the last answer to a question for trades; None before the first.
     """
 
-    markets: Mapping[Market, Kept] = field(factory=dict)
-    fresh: Collection[Market] = frozenset()
-    pending: Mapping[Market, str] = field(factory=dict)
-    alive: Collection[tuple[str, str, Nanos]] = frozenset()
-    consulted: Mapping[str, Nanos] = field(factory=dict)
+    markets: dict[str, Kept] = field(factory=dict)
+    doubted: set[str] = field(factory=set)
+    pending: dict[str, str] = field(factory=dict)
+    alive: set[Link] = field(factory=set)
+    consulted: Nanos | None = None
 
 
 @define(eq=False)
@@ -118,240 +118,234 @@ class Ledger:
         cause: why a trade may be missing of a market that was there before in this run.
         first_cause: the same between what is stored from earlier and what comes first.
         road: how trades come that REST was not asked for.
-        memory: what is known by now.
+        memory: exchange → what is known by now.
     """
 
     counts: Callable[[str], bool]
     cause: str
     first_cause: str
     road: Road = "stream"
-    memory: Memory = field(factory=Memory, init=False)
+    memory: dict[str, Memory] = field(factory=dict, init=False)
 
     def draft(self, batch: Sequence[Record]) -> Draft:
         """What a batch will change."""
-        return Draft(self, batch, self.memory)
+        return Draft(self, batch)
 
     def keep(self, draft: Draft) -> bool:
         """Believe a draft, now that it is durable; whether it told of gaps, or met a market that may have some."""
-        met = draft.memory.markets.keys() - self.memory.markets.keys()
-        self.memory = draft.memory
-        return bool(draft.told or met)
+        self.memory |= {exchange: book.memory for exchange, book in draft.books.items()}
+        news = [book.keep() for book in draft.books.values()]
+        return any(news)
 
     def unfilled(self, exchange: str) -> list[Gap]:
         """The gaps of an exchange that lack something, of the markets that this run has met."""
-        return [gap for (name, _), market in self.memory.markets.items() if name == exchange for gap in market.open]
+        memory = self.memory.get(exchange, Memory())
+        return [gap for market in memory.markets.values() for gap in market.open]
 
 
-@define(eq=False, slots=False)
+@define(eq=False)
 class Draft:
     """What one batch changes.
 
     Attributes:
-        memory: what is known once it is stored.
-        told: the gaps that it opened, filled or changed.
+        books: exchange → what is known of it once the batch is stored; none before a store has asked for its entries.
     """
 
     ledger: Ledger
     batch: Sequence[Record]
-    memory: Memory
-    told: Sequence[Gap] = ()
+    books: Mapping[str, _Book] = field(factory=dict, init=False)
 
     def entries(self, ask: Ask, *, stale: bool) -> Entries:
         """Reckon it: from the beginning each time, since an earlier offer may have failed.
 
         Args:
             ask: the store, as it is in this transaction.
-            stale: whether another writer has written since the last draft.
+            stale: whether another writer has written since this was last said, of whatever draft.
         """
-        book = _Book.of(self.ledger, ask, stale=stale)
-        for piece in self._pieces():
-            if isinstance(piece, Session):
-                book.meet(piece)
-                continue
-            numbered, others = self._sorted(piece)
-            asked = self._asked(piece) if self._answers and any(book.counted(one).open for one in numbered) else {}
-            for market, ids in numbered.items():
-                if told := book.see(market, ids, self._latest, asked=asked.get(market, ())):
-                    book.tell(told)
-            for record in others:
-                book.take(record)
-        self.memory, self.told = book.memory, list(book.told.values())
-        return Entries(self.told, self._of(Loss), self._of(Session), self._of(ClockCheck))
-
-    @cached_property
-    def _kinds(self) -> set[type]:
-        return set(map(type, self.batch))
-
-    @cached_property
-    def _latest(self) -> Nanos:
-        """When the last of the batch arrived."""
-        return max(record.received for record in self.batch if type(record) is Trade)
-
-    @cached_property
-    def _answers(self) -> set[tuple[str, Nanos]]:
-        """When REST told trades, and whose."""
-        noted = {(note.exchange, note.received) for note in self._of(Consulted)}
-        return noted | self.ledger.memory.consulted.items()
-
-    def _asked(self, piece: Sequence[Record]) -> Mapping[Market, set[int]]:
-        """The ids that REST told."""
-        told: defaultdict[Market, set[int]] = defaultdict(set)
-        for record in piece:
-            if type(record) is Trade and (record.exchange, record.received) in self._answers:
-                told[record.exchange, record.symbol].add(cast(int, record.trade_id))
-        return told
-
-    def _of(self, kind: type[N]) -> list[N]:
-        return [cast(N, record) for record in self.batch if type(record) is kind] if kind in self._kinds else []
-
-    def _pieces(self) -> Iterator[Sequence[Record] | Session]:
-        """The batch in its order: what a connection's beginning or end comes between is told apart by it."""
-        start = 0
-        for place, record in enumerate(self.batch) if Session in self._kinds else ():
-            if isinstance(record, Session):
-                yield self.batch[start:place]
-                yield record
-                start = place + 1
-        yield self.batch[start:]
-
-    def _sorted(self, piece: Sequence[Record]) -> tuple[dict[Market, list[int]], list[Trade | Note]]:
-        """The trade ids of markets whose exchange counts them up by one; the other trades and the notes in order."""
-        markets: defaultdict[Market, list[int]] = defaultdict(list)
-        others: list[Trade | Note] = []
-        for record in piece:
+        for memory in self.ledger.memory.values() if stale else ():  # even if this offer fails: it is said once
+            memory.doubted = set(memory.markets)
+        books, notes = _Books(self.ledger, ask), list[Note]()
+        for record in self.batch:
             if type(record) is Trade:
-                if not self.ledger.counts(record.exchange):
-                    others.append(record)
-                elif isinstance(record.trade_id, int):
-                    markets[record.exchange, record.symbol].append(record.trade_id)
+                books[record.exchange].waiting[record.symbol].append(record)
             elif type(record) in NOTES:
-                others.append(cast(Note, record))
-        return markets, others
+                note = cast(Note, record)
+                books[note.exchange].take(note)
+                notes.append(note)
+        gaps = [gap for book in books.values() for gap in book.settled()]
+        self.books = books
+        return Entries(gaps, _of(notes, Loss), _of(notes, Session), _of(notes, ClockCheck))
+
+
+class _Books(dict[str, "_Book"]):
+    """Exchange → its book, opened when it is first needed."""
+
+    def __init__(self, ledger: Ledger, ask: Ask) -> None:
+        super().__init__()
+        self._ledger, self._ask = ledger, ask
+
+    def __missing__(self, exchange: str) -> _Book:
+        book = self[exchange] = _Book.of(self._ledger, exchange, self._ask)
+        return book
 
 
 @define(eq=False)
 class _Book:
-    """What is known of the markets while one batch is reckoned: copies, so that a failed offer changes nothing."""
+    """What is known of one exchange while a batch is reckoned: copies, so that a failed offer changes nothing.
 
+    Attributes:
+        memory: what is known without the batch.
+        markets: those that the batch touched.
+        asked: those of them of which the store was asked.
+        waiting: symbol → trades that came since the last note.
+        told: the gaps that were opened, filled or changed.
+    """
+
+    exchange: str
     ledger: Ledger
+    counted: bool
     ask: Ask
-    markets: dict[Market, Kept]
-    fresh: set[Market]
-    pending: dict[Market, str]
-    alive: set[tuple[str, str, Nanos]]
-    consulted: dict[str, Nanos]
-    told: dict[tuple[Market, int], Gap] = field(factory=dict)
-    _copied: set[Market] = field(factory=set)
+    memory: Memory
+    pending: dict[str, str]
+    alive: set[Link]
+    consulted: Nanos | None
+    markets: dict[str, Kept] = field(factory=dict)
+    asked: set[str] = field(factory=set)
+    waiting: defaultdict[str, list[Trade]] = field(factory=lambda: defaultdict(list))
+    told: dict[tuple[str, int], Gap] = field(factory=dict)
 
     @classmethod
-    def of(cls, ledger: Ledger, ask: Ask, *, stale: bool) -> _Book:
-        known = ledger.memory
+    def of(cls, ledger: Ledger, exchange: str, ask: Ask) -> _Book:
+        known = ledger.memory.get(exchange) or Memory()
         return cls(
+            exchange,
             ledger,
-            ask,
-            dict(known.markets),
-            set() if stale else set(known.fresh),
-            pending=dict(known.pending),
-            alive=set(known.alive),
-            consulted=dict(known.consulted),
+            ledger.counts(exchange),
+            ask=ask,
+            memory=known,
+            pending=known.pending.copy(),
+            alive=known.alive.copy(),
+            consulted=known.consulted,
         )
 
-    @property
-    def memory(self) -> Memory:
-        return Memory(self.markets, self.fresh, self.pending, self.alive, self.consulted)
+    def settled(self) -> Iterable[Gap]:
+        """The gaps that changed, now that all has come."""
+        see = self._numbered if self.counted else self._unnumbered
+        for symbol, trades in self.waiting.items():
+            see(symbol, trades)
+        self.waiting.clear()
+        return self.told.values()
 
-    def meet(self, session: Session) -> None:
-        """A connection began or ended; its end tears the markets of its exchange, unless the next one is there."""
-        link = (session.exchange, session.connection, session.opened)
+    def keep(self) -> bool:
+        """Make this what is known; whether it told of gaps, or met a market."""
+        memory, met = self.memory, len(self.memory.markets)
+        memory.markets |= self.markets
+        memory.doubted -= self.asked
+        memory.pending, memory.alive, memory.consulted = self.pending, self.alive, self.consulted
+        return bool(self.told) or len(memory.markets) > met
+
+    def take(self, note: Note) -> None:
+        """Take a note in its turn."""
+        self.settled()
+        match note:
+            case Session():
+                self._meet(note)
+            case Carried() if not self.counted:
+                self._carried(note.symbols)
+            case Broken():
+                for symbol in note.symbols:
+                    self._broken(symbol, note.cause)
+            case Consulted():
+                self.consulted = note.received
+            case Forgone():
+                self._tell(self._open(note.symbol).forgo((note.first, note.last), note.received))
+            case Bridged():
+                self._tell(self._stretches(note.symbol).bridge((note.first, note.last), note.received))
+
+    def _numbered(self, symbol: str, trades: Sequence[Trade]) -> None:
+        """Trades that are counted: nearly always the next ones."""
+        now = cast(Continuity, self._open(symbol))
+        if now.follow(trades):
+            self.pending.pop(symbol, None)
+            return
+        numbers = [(trade.trade_id, trade.received) for trade in trades if isinstance(trade.trade_id, int)]
+        asked = {number for number, received in numbers if received == self.consulted} if now.open else ()
+        at = max(trade.received for trade in trades)
+        ids, see = [number for number, _ in numbers], partial(now.see, at=at, road=self.ledger.road, asked=asked)
+        if symbol in self.pending:  # this is the cause up to the first new one
+            new = next((place for place, number in enumerate(ids, 1) if now.highest is None or number > now.highest), 0)
+            before, ids = ids[: new or len(ids)], ids[new or len(ids) :]
+            self._tell(see(before, cause=self.pending[symbol]))
+            if new:
+                del self.pending[symbol]
+        self._tell(see(ids, cause=self.ledger.cause))
+
+    def _unnumbered(self, symbol: str, trades: Sequence[Trade]) -> None:
+        """Trades that are not counted; what REST tells comes out of its turn."""
+        told = [trade for trade in trades if trade.received != self.consulted]
+        if told and self._met(symbol):
+            self._tell(self._stretches(symbol).see(told))
+
+    def _tell(self, gaps: Iterable[Gap]) -> None:
+        """Remember what was opened or changed."""
+        for gap in gaps:
+            self.told[gap.symbol, gap.first] = gap
+
+    def _meet(self, session: Session) -> None:
+        """A connection began or ended; its end tears the markets, unless the next one is there."""
+        link = (session.connection, session.opened)
         if session.closed is None:
             self.alive.add(link)
             return
         self.alive.discard(link)
-        if not any(_place(other) == _place(link) for other in self.alive):
-            for market in self.markets:
-                if market[0] == session.exchange:
-                    self.pending.setdefault(market, DISCONNECTED)
+        if self.counted and not any(_place(other) == _place(link) for other in self.alive):
+            for symbol in self.memory.markets | self.markets:
+                self.pending.setdefault(symbol, DISCONNECTED)
 
-    def see(self, market: Market, ids: Sequence[int], at: Nanos, *, asked: Collection[int]) -> list[Gap]:
-        """Take ids in the order in which they came; up to the first new one the pending cause holds."""
-        now = self.counted(market)
-        if market not in self.pending:
-            return now.see(ids, at, self.ledger.cause, road=self.ledger.road, asked=asked)
-        see = partial(now.see, road=self.ledger.road, asked=asked)
-        new = next((place for place, number in enumerate(ids, 1) if now.highest is None or number > now.highest), 0)
-        before = ids[: new or len(ids)]
-        gaps = see(before, at, self.pending[market])
-        if new:
-            del self.pending[market]
-        return gaps + see(ids[len(before) :], at, self.ledger.cause)
+    def _carried(self, symbols: Iterable[str]) -> None:
+        for symbol in symbols:
+            if not self._met(symbol):
+                stretches = self._stretches(symbol)
+                stretches.end(UNPROVABLE.format(self.pending.pop(symbol)))
 
-    def tell(self, gaps: Sequence[Gap]) -> None:
-        """Remember what was opened or changed."""
-        self.told |= {((gap.exchange, gap.symbol), gap.first): gap for gap in gaps}
+    def _broken(self, symbol: str, cause: str) -> None:
+        if not self.counted:
+            self._stretches(symbol).end(UNPROVABLE.format(cause))
+        elif self._met(symbol):
+            self.pending.setdefault(symbol, cause)
 
-    def take(self, record: Trade | Note) -> None:
-        """A trade that is not counted, or a note, in its turn."""
-        match record:
-            case Trade():
-                self._trade(record)
-            case Carried(exchange, symbols) if not self.ledger.counts(exchange):
-                self._carried((exchange, symbol) for symbol in symbols)
-            case Broken(exchange, symbols, cause):
-                for symbol in symbols:
-                    self._broken((exchange, symbol), cause)
-            case Consulted(exchange, received):
-                self.consulted[exchange] = received
-            case Forgone(exchange, symbol, first, last, received):
-                self.tell(self.open((exchange, symbol)).forgo((first, last), received))
-            case Bridged(exchange, symbol, first, last, received):
-                self.tell(self._uncounted((exchange, symbol)).bridge((first, last), received))
+    def _met(self, symbol: str) -> bool:
+        return symbol in self.markets or symbol in self.memory.markets
 
-    def _broken(self, market: Market, cause: str) -> None:
-        if not self.ledger.counts(market[0]):
-            self._uncounted(market).end(UNPROVABLE.format(cause))
-        elif market in self.markets:
-            self.pending.setdefault(market, cause)
+    def _stretches(self, symbol: str) -> Stretches:
+        """What is known of a market whose exchange does not count."""
+        return cast(Stretches, self._open(symbol))
 
-    def _trade(self, trade: Trade) -> None:
-        market = (trade.exchange, trade.symbol)
-        if market in self.markets and trade.received != self.consulted.get(trade.exchange):
-            self.tell(self._uncounted(market).see(trade))
-
-    def _carried(self, markets: Iterable[Market]) -> None:
-        for market in markets:
-            if market not in self.markets:
-                stretches = self._uncounted(market)
-                stretches.end(UNPROVABLE.format(self.pending.pop(market)))
-
-    def counted(self, market: Market) -> Continuity:
-        """What is known of a market whose exchange counts its trades."""
-        return cast(Continuity, self.open(market))
-
-    def _uncounted(self, market: Market) -> Stretches:
-        return cast(Stretches, self.open(market))
-
-    def open(self, market: Market) -> Kept:
+    def _open(self, symbol: str) -> Kept:
         """What is known of a market, to be changed."""
-        if market not in self._copied or market not in self.fresh:
-            self.markets[market] = self.markets[market].copy() if market in self.fresh else self._asked(market)
-            self.fresh.add(market)
-            self._copied.add(market)
-        return self.markets[market]
+        if (mine := self.markets.get(symbol)) is None:
+            known = None if symbol in self.memory.doubted else self.memory.markets.get(symbol)
+            mine = self.markets[symbol] = self._stored(symbol) if known is None else known.copy()
+        return mine
 
-    def _asked(self, market: Market) -> Kept:
+    def _stored(self, symbol: str) -> Kept:
         """What the store tells of it now; where connections stand is remembered by this run alone."""
-        known = self.ask(*market)
-        if market not in self.markets:
-            killed = known.killed and any(link[0] == market[0] for link in self.alive)
-            self.pending[market] = KILLED if killed else self.ledger.first_cause
-        if self.ledger.counts(market[0]):
+        known, before = self.ask(self.exchange, symbol), self.memory.markets.get(symbol)
+        self.asked.add(symbol)
+        if before is None:
+            self.pending[symbol] = KILLED if known.killed and self.alive else self.ledger.first_cause
+        if self.counted:
             numbered = [gap for gap in known.gaps if gap.between is None]
-            return Continuity(*market, Channel.TRADES, known.lowest, known.highest, numbered)
+            return Continuity(self.exchange, symbol, Channel.TRADES, known.lowest, known.highest, numbered)
         stretches = [gap for gap in known.gaps if gap.between and gap.open]
-        before = self.markets.get(market) or Stretches(*market, Channel.TRADES, known.newest)
-        return evolve(cast(Stretches, before), open=stretches)
+        newest, broken = (before.newest, before.broken) if isinstance(before, Stretches) else (known.newest, "")
+        return Stretches(self.exchange, symbol, Channel.TRADES, newest, broken, stretches)
 
 
-def _place(link: tuple[str, str, Nanos]) -> tuple[str, str]:
+def _of(notes: Iterable[Note], kind: type[N]) -> list[N]:
+    return [note for note in notes if isinstance(note, kind)]
+
+
+def _place(link: Link) -> str:
     """What a connection stands for: its successor, and ``ws-1b`` beside ``ws-1``, carry the same."""
-    return link[0], link[1].rstrip(ascii_lowercase)
+    return link[0].rstrip(ascii_lowercase)

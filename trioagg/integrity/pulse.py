@@ -6,6 +6,7 @@ Times are seconds of one clock that never steps back.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from attrs import define, evolve, field
@@ -86,7 +87,7 @@ class Pulse:
 
     whole: Rhythm
     _streams: dict[Key, Heard] = field(factory=dict)
-    _newest: dict[Key, Event] = field(factory=dict)
+    _newest: defaultdict[type, dict[str, Event]] = field(factory=lambda: defaultdict(dict))
     _at: float = 0.0
     _due: float = 0.0
     deaf: bool = False
@@ -97,7 +98,9 @@ class Pulse:
         if now >= self._due:
             self._reckon()
             self._due = now + STEP
-        self._newest |= {(event.symbol, type(event)): event for event in events if not isinstance(event, Quarantined)}
+        for event in events:
+            if type(event) is not Quarantined:
+                self._newest[type(event)][event.symbol] = event
         self._at = now
 
     def forgive(self, now: float) -> None:
@@ -111,7 +114,8 @@ class Pulse:
         return self._streams
 
     def _reckon(self) -> None:
-        for key, event in self._newest.items():
+        newest = {(symbol, kind): event for kind, events in self._newest.items() for symbol, event in events.items()}
+        for key, event in newest.items():
             heard = self._streams.get(key)
             if heard is None:
                 heard = self._streams[key] = Heard(Rhythm(self._at))

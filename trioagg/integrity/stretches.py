@@ -6,7 +6,10 @@ the next one brings a trade may be missing, and only an overlap with what REST t
 
 from __future__ import annotations
 
-from attrs import define, evolve, field
+from collections.abc import Sequence
+
+from attrs import evolve
+from msgspec import Struct
 
 from trioagg.integrity.continuity import Run
 from trioagg.model import Gap, Nanos, Part, Trade, TradeId
@@ -15,15 +18,14 @@ Newest = tuple[Nanos, TradeId]
 """The time of a trade, by our clock where the exchange tells none, and its id."""
 
 
-@define
-class Stretches:
+class Stretches(Struct):
     """What connections carried of one market and channel.
 
     Attributes:
         exchange, symbol, channel: whose.
         newest: the newest trade of them; at first, of what is stored from earlier. None before the first ever.
         broken: why the next trade may not be the one that followed; empty while a connection carries on.
-        open: stretches that may still be bridged.
+        open: stretches that may still be bridged; copies share the list, which is never changed.
     """
 
     exchange: str
@@ -31,31 +33,32 @@ class Stretches:
     channel: str
     newest: Newest | None = None
     broken: str = ""
-    open: list[Gap] = field(factory=list)
+    open: list[Gap] = []
 
     def copy(self) -> Stretches:
         """The same, to be changed apart from this."""
-        return Stretches(self.exchange, self.symbol, self.channel, self.newest, self.broken, self.open.copy())
+        return Stretches(self.exchange, self.symbol, self.channel, self.newest, self.broken, self.open)
 
     def end(self, cause: str) -> None:
         """No connection carries it any more."""
         if self.newest is not None:
             self.broken = self.broken or cause
 
-    def see(self, trade: Trade) -> list[Gap]:
-        """Take a trade that a connection brought; late ones, and those of the newest one's instant, end no stretch.
+    def see(self, trades: Sequence[Trade]) -> list[Gap]:
+        """Take trades that connections brought; late ones, and those of the newest one's instant, end no stretch.
 
         Returns:
-            The stretch that it ends, if any.
+            The stretches that they end.
         """
-        at = trade.received if trade.timestamp is None else trade.timestamp
-        if not self.broken:
-            if self.newest is None or at >= self.newest[0]:
+        gaps = []
+        for trade in trades:
+            at = trade.received if trade.timestamp is None else trade.timestamp
+            if self.broken:
+                if self.newest and at > self.newest[0]:
+                    gaps.append(self._begin(self.newest, (at, trade.trade_id), trade.received))
+            elif self.newest is None or at >= self.newest[0]:
                 self.newest = (at, trade.trade_id)
-            return []
-        if self.newest is None or at <= self.newest[0]:
-            return []
-        return [self._begin(self.newest, (at, trade.trade_id), trade.received)]
+        return gaps
 
     def bridge(self, run: Run, at: Nanos) -> list[Gap]:
         """Close what lies in a stretch that REST told all of.
@@ -78,7 +81,7 @@ class Stretches:
         between = str(before[1]), str(after[1])
         parts = (Part(*run, "open", None),)
         gap = Gap(self.exchange, self.symbol, self.channel, *run, self.broken, detected, parts, between)
-        self.open.append(gap)
+        self.open = [*self.open, gap]
         self.newest, self.broken = after, ""
         return gap
 

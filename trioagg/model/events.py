@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, final
 
 from attrs import frozen
 from msgspec import Struct
@@ -232,6 +232,7 @@ class Liquidation(Packed, frozen=True):
     ordinal: Ordinal = None
 
 
+@final
 class Quarantined(Packed, frozen=True):
     """A frame or REST body that could not be understood, whole.
 
