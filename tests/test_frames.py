@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from trioagg.errors import LinkError
 from trioagg.transport import websocket
 from trioagg.transport.clock import Stamps
-from trioagg.transport.frames import Frames, FrameStream, Inbox, Pace
+from trioagg.transport.frames import Frames, FrameStream, Inbox
+from trioagg.transport.pace import Pace, nap
 from trioagg.transport.splitter import Splitter, split
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -429,3 +430,20 @@ async def test_resting_loses_nothing(autojump_clock: trio.testing.MockClock) -> 
 
     assert got == [b"%d" % n for n in range(50)]
     assert trio.current_time() > 0
+
+
+async def test_a_nap_takes_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    """Neither less nor more than it was told, and nothing is cancelled by it."""
+    await nap(0.002)
+    await trio.lowlevel.checkpoint()
+    assert trio.current_time() == pytest.approx(0.002)
+
+
+async def test_a_nap_ends_at_once_where_it_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
+    """The next checkpoint tells; nothing of it leaks to those outside the scope that was cancelled."""
+    with trio.move_on_after(1) as scope:
+        await nap(60)
+        await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(1)
+    await trio.lowlevel.checkpoint()

@@ -19,22 +19,19 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 import trio
-from attrs import define, frozen
+from attrs import frozen
 
 from trioagg.errors import LinkError
 from trioagg.model import Nanos
 from trioagg.transport.clock import Stamps
 from trioagg.transport.dial import why
+from trioagg.transport.pace import Pace, nap
 from trioagg.transport.splitter import Splitter
 
 Collect = Callable[[], Awaitable[str | bytes | None]]
 """Says what the WebSocket made of the bytes that passed to it last: the message that they ended, None for no message;
 raises LinkError if they ended the connection."""
 
-BRISK = 0.0005
-"""Seconds between frames below which a feed is brisk."""
-WORTH = 3
-"""Frames that a rest must bring to be followed by another."""
 _READ = 128 * 1024
 _BATCHES = 64
 _BYTES = 32 * 2**20  # beyond which even fewer batches make the reader wait
@@ -102,26 +99,6 @@ class Inbox:
         self._left = True
         self._room.unpark_all()
         self._receiver.close()
-
-
-@define
-class Pace:
-    """Whether a feed is so brisk that it costs less to let its frames gather before the next read.
-
-    Attributes:
-        resting: rest before the next read.
-    """
-
-    resting: bool = False
-    _soon: int = 0
-
-    def waited(self, seconds: float) -> None:
-        """A read waited so long for its bytes."""
-        self._soon = self._soon + 1 if seconds < BRISK else 0
-
-    def brought(self, frames: int) -> None:
-        """A read brought so many frames: one or two at a time, one upon the other, begin a rest."""
-        self.resting = frames >= WORTH if self.resting else self._soon > WORTH and 0 < frames < WORTH
 
 
 class FrameStream(trio.abc.Stream):
@@ -247,7 +224,7 @@ class FrameStream(trio.abc.Stream):
 
     async def _read(self) -> bytes | bytearray:
         if self._rest and self._pace.resting and not self._left:
-            await trio.sleep(self._rest)
+            await nap(self._rest)
         self.listening_since = asked = trio.current_time()
         try:
             chunk = await self._stream.receive_some(_READ)
