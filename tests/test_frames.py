@@ -295,6 +295,41 @@ async def test_a_slow_consumer_makes_the_reader_wait(nursery: trio.Nursery) -> N
     nursery.cancel_scope.cancel()
 
 
+async def test_all_that_came_is_given_before_the_end_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    """Also what the reader waits upon for room, or was cancelled upon; what comes after the end is dropped."""
+    inbox, put = Inbox(), 0
+    with trio.move_on_after(0.01) as scope:
+        while True:
+            put += 1
+            await inbox.put(Frames(put, [b"x"]))
+    assert scope.cancelled_caught
+    inbox.finish("over")
+    inbox.finish("again")
+    await inbox.put(Frames(put + 1, [b"late"]))
+    assert [(await inbox.get()).at for _ in range(put)] == list(range(1, put + 1))
+    with pytest.raises(LinkError, match="over"):
+        await inbox.get()
+
+
+async def test_whoever_waits_hears_of_the_end(nursery: trio.Nursery) -> None:
+    """The owner of an empty inbox, and the reader of a full one that nobody empties any more."""
+    inbox, full = Inbox(), Inbox()
+
+    async def fill() -> None:
+        for at in range(1000):
+            await full.put(Frames(at, [b"x"]))
+
+    async def end() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        inbox.finish("over")
+        full.leave()
+
+    nursery.start_soon(end)
+    nursery.start_soon(fill)
+    with pytest.raises(LinkError, match="over"):
+        await inbox.get()
+
+
 async def test_nothing_passes_before_the_one_above_is_ready(nursery: trio.Nursery) -> None:
     """Else the message that came with the handshake would have nobody to collect it."""
     inbox = Inbox()

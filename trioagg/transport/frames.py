@@ -15,7 +15,7 @@ all that it had, so that is when the message it made of them is collected; thus 
 
 from __future__ import annotations
 
-import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -63,17 +63,21 @@ class Inbox:
     def __init__(self) -> None:
         self.reason = ""
         """Why nothing more comes; empty while it does."""
-        self._sender, self._receiver = trio.open_memory_channel[tuple[Frames, int]](_BATCHES)
-        self._bytes, self._room, self._left = 0, trio.lowlevel.ParkingLot(), False
+        self._waiting: deque[tuple[Frames, int]] = deque()
+        self._bytes = 0
+        self._come, self._room = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+        self._left = False
 
     async def put(self, frames: Frames) -> None:
-        """Waits for room; drops ``frames`` once the owner has left."""
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            size = frames.size
-            await self._sender.send((frames, size))
-            self._bytes += size
-            while self._bytes > _BYTES and not self._left:
-                await self._room.park()
+        """Waits afterwards until there is room for more; drops ``frames`` after the end, or once the owner has left."""
+        if self.reason or self._left:
+            return
+        size = frames.size
+        self._waiting.append((frames, size))
+        self._bytes += size
+        self._come.unpark_all()
+        while self._full:
+            await self._room.park()
 
     async def get(self) -> Frames:
         """Waits for the next batch.
@@ -81,10 +85,13 @@ class Inbox:
         Raises:
             LinkError: nothing more comes, and everything that came was given.
         """
-        try:
-            frames, size = await self._receiver.receive()
-        except trio.EndOfChannel:
-            raise LinkError(self.reason) from None
+        if self._waiting or self.reason:
+            await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            if self.reason:
+                raise LinkError(self.reason)
+            await self._come.park()
+        frames, size = self._waiting.popleft()
         self._bytes -= size
         self._room.unpark_all()
         return frames
@@ -92,13 +99,18 @@ class Inbox:
     def finish(self, reason: str) -> None:
         """Tells the owner that nothing more comes; the first reason counts."""
         self.reason = self.reason or reason
-        self._sender.close()
+        self._come.unpark_all()
 
     def leave(self) -> None:
         """Tells the reader that nobody listens any more."""
         self._left = True
+        self._waiting.clear()
+        self._bytes = 0
         self._room.unpark_all()
-        self._receiver.close()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._waiting) >= _BATCHES or self._bytes > _BYTES
 
 
 class FrameStream(trio.abc.Stream):
