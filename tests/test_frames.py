@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from trioagg.errors import LinkError
 from trioagg.transport import websocket
 from trioagg.transport.clock import Stamps
-from trioagg.transport.frames import Frames, FrameStream, Inbox, Pace
+from trioagg.transport.frames import Frames, FrameStream, Inbox
+from trioagg.transport.pace import Pace, nap
 from trioagg.transport.splitter import Splitter, split
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -204,7 +205,7 @@ def servers(limit: int, sizes: Sequence[int], cuts: st.SearchStrategy[list[int]]
     return st.tuples(st.just(limit), st.builds(bytes.__add__, some, end), cuts)
 
 
-small = servers(SMALL, [0, 1, 125, 126, 127, 300], st.lists(st.integers(1, 40) | st.integers(1, 2000), min_size=1))
+small = servers(SMALL, [0, 1, 2, 125, 126, 127, 300], st.lists(st.integers(1, 40) | st.integers(1, 2000), min_size=1))
 large = servers(
     LARGE, [0, 126, 65535, 65536, 65537, 100_000], st.lists(st.integers(1, 9), max_size=9).map(lambda c: [*c, 7000])
 )
@@ -261,12 +262,12 @@ async def test_the_library_gets_all_that_is_not_ours_in_the_sizes_that_it_asks_f
 
 async def test_a_read_comes_up_as_one_batch_with_a_stamp_for_each_frame() -> None:
     """Frames of one read share a list; frame i has stamp ``at + i``, which nothing else has."""
-    reads = [frame(TEXT, b"a") + frame(TEXT, b"b") + frame(TEXT, b"c"), frame(TEXT, b"d")]
+    reads = [frame(TEXT, b"aa") + frame(TEXT, b"bb") + frame(TEXT, b"cc"), frame(TEXT, b"dd")]
     wire = Wire(b"".join(reads), [len(answer_to(b"Sec-WebSocket-Key: key")), *map(len, reads)])
     stream, inbox = stream_over(wire)
     await drain(stream)
-    assert await inbox.get() == Frames(5000, [b"a", b"b", b"c"])
-    assert await inbox.get() == Frames(5003, [b"d"])
+    assert await inbox.get() == Frames(5000, [b"aa", b"bb", b"cc"])
+    assert await inbox.get() == Frames(5003, [b"dd"])
     with pytest.raises(LinkError, match=r"ended without a good-bye \(1006\)"):
         await inbox.get()
 
@@ -292,6 +293,41 @@ async def test_a_slow_consumer_makes_the_reader_wait(nursery: trio.Nursery) -> N
     await trio.testing.wait_all_tasks_blocked()
     assert wire.left == waiting - len(one)
     nursery.cancel_scope.cancel()
+
+
+async def test_all_that_came_is_given_before_the_end_is_told(autojump_clock: trio.testing.MockClock) -> None:
+    """Also what the reader waits upon for room, or was cancelled upon; what comes after the end is dropped."""
+    inbox, put = Inbox(), 0
+    with trio.move_on_after(0.01) as scope:
+        while True:
+            put += 1
+            await inbox.put(Frames(put, [b"x"]))
+    assert scope.cancelled_caught
+    inbox.finish("over")
+    inbox.finish("again")
+    await inbox.put(Frames(put + 1, [b"late"]))
+    assert [(await inbox.get()).at for _ in range(put)] == list(range(1, put + 1))
+    with pytest.raises(LinkError, match="over"):
+        await inbox.get()
+
+
+async def test_whoever_waits_hears_of_the_end(nursery: trio.Nursery) -> None:
+    """The owner of an empty inbox, and the reader of a full one that nobody empties any more."""
+    inbox, full = Inbox(), Inbox()
+
+    async def fill() -> None:
+        for at in range(1000):
+            await full.put(Frames(at, [b"x"]))
+
+    async def end() -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        inbox.finish("over")
+        full.leave()
+
+    nursery.start_soon(end)
+    nursery.start_soon(fill)
+    with pytest.raises(LinkError, match="over"):
+        await inbox.get()
 
 
 async def test_nothing_passes_before_the_one_above_is_ready(nursery: trio.Nursery) -> None:
@@ -377,11 +413,21 @@ def test_a_refused_handshake_passes_to_the_end() -> None:
 
 
 def test_splitting_starts_and_stops_where_it_is_told() -> None:
-    """Only whole plain text frames within the limit are cut off."""
-    data = b"??" + frame(TEXT, b"a") + frame(TEXT) + frame(TEXT, b"b" * 200)
-    assert split(data, 2, 200) == ([b"a", b"", b"b" * 200], len(data))
-    assert split(data, 2, 199) == ([b"a", b""], 7)
-    assert split(data[:-1], 2, 200) == ([b"a", b""], 7)
+    """Only whole plain text frames within the limits are cut off."""
+    data = b"??" + frame(TEXT, b"aa") + frame(TEXT, b"bbb") + frame(TEXT, b"c" * 200)
+    assert split(data, 2, 200) == ([b"aa", b"bbb", b"c" * 200], len(data))
+    assert split(data, 2, 199) == ([b"aa", b"bbb"], 11)
+    assert split(data[:-1], 2, 200) == ([b"aa", b"bbb"], 11)
+    assert split(data + frame(TEXT, b"d"), 2, 200) == ([b"aa", b"bbb", b"c" * 200], len(data))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4096])
+def test_a_message_of_less_than_two_bytes_passes(step: int) -> None:
+    """At once and in its order, wherever the bytes are cut."""
+    tiny = frame(TEXT) + frame(TEXT, b"x")
+    texts, passed = sort(opened(SMALL), frame(TEXT, b"aa") + tiny + frame(TEXT, b"bb") + tiny, step)
+    assert texts == [b"aa", b"bb"]
+    assert b"".join(passed) == tiny * 2
 
 
 def test_stamps_are_unique_while_the_clock_stands_or_steps_back_a_little() -> None:
@@ -417,7 +463,7 @@ def test_a_brisk_feed_is_let_gather() -> None:
 
 async def test_resting_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
     """Frames that come one by one, at once: all of them come through, in order, and time has passed."""
-    one = [frame(TEXT, b"%d" % n) for n in range(50)]
+    one = [frame(TEXT, b"%02d" % n) for n in range(50)]
     wire = Wire(b"".join(one), [len(piece) for piece in one])
     stream, inbox = stream_over(wire, rest=0.002)
     got: list[bytes] = []
@@ -427,5 +473,22 @@ async def test_resting_loses_nothing(autojump_clock: trio.testing.MockClock) -> 
             got += (await inbox.get()).payloads
         nursery.cancel_scope.cancel()
 
-    assert got == [b"%d" % n for n in range(50)]
+    assert got == [b"%02d" % n for n in range(50)]
     assert trio.current_time() > 0
+
+
+async def test_a_nap_takes_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    """Neither less nor more than it was told, and nothing is cancelled by it."""
+    await nap(0.002)
+    await trio.lowlevel.checkpoint()
+    assert trio.current_time() == pytest.approx(0.002)
+
+
+async def test_a_nap_ends_at_once_where_it_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
+    """The next checkpoint tells; nothing of it leaks to those outside the scope that was cancelled."""
+    with trio.move_on_after(1) as scope:
+        await nap(60)
+        await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(1)
+    await trio.lowlevel.checkpoint()

@@ -15,26 +15,23 @@ all that it had, so that is when the message it made of them is collected; thus 
 
 from __future__ import annotations
 
-import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import trio
-from attrs import define, frozen
+from attrs import frozen
 
 from trioagg.errors import LinkError
 from trioagg.model import Nanos
 from trioagg.transport.clock import Stamps
 from trioagg.transport.dial import why
+from trioagg.transport.pace import Pace, nap
 from trioagg.transport.splitter import Splitter
 
 Collect = Callable[[], Awaitable[str | bytes | None]]
 """Says what the WebSocket made of the bytes that passed to it last: the message that they ended, None for no message;
 raises LinkError if they ended the connection."""
 
-BRISK = 0.0005
-"""Seconds between frames below which a feed is brisk."""
-WORTH = 3
-"""Frames that a rest must bring to be followed by another."""
 _READ = 128 * 1024
 _BATCHES = 64
 _BYTES = 32 * 2**20  # beyond which even fewer batches make the reader wait
@@ -66,17 +63,21 @@ class Inbox:
     def __init__(self) -> None:
         self.reason = ""
         """Why nothing more comes; empty while it does."""
-        self._sender, self._receiver = trio.open_memory_channel[tuple[Frames, int]](_BATCHES)
-        self._bytes, self._room, self._left = 0, trio.lowlevel.ParkingLot(), False
+        self._waiting: deque[tuple[Frames, int]] = deque()
+        self._bytes = 0
+        self._come, self._room = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+        self._left = False
 
     async def put(self, frames: Frames) -> None:
-        """Waits for room; drops ``frames`` once the owner has left."""
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            size = frames.size
-            await self._sender.send((frames, size))
-            self._bytes += size
-            while self._bytes > _BYTES and not self._left:
-                await self._room.park()
+        """Waits afterwards until there is room for more; drops ``frames`` after the end, or once the owner has left."""
+        if self.reason or self._left:
+            return
+        size = frames.size
+        self._waiting.append((frames, size))
+        self._bytes += size
+        self._come.unpark_all()
+        while self._full:
+            await self._room.park()
 
     async def get(self) -> Frames:
         """Waits for the next batch.
@@ -84,10 +85,13 @@ class Inbox:
         Raises:
             LinkError: nothing more comes, and everything that came was given.
         """
-        try:
-            frames, size = await self._receiver.receive()
-        except trio.EndOfChannel:
-            raise LinkError(self.reason) from None
+        if self._waiting or self.reason:
+            await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            if self.reason:
+                raise LinkError(self.reason)
+            await self._come.park()
+        frames, size = self._waiting.popleft()
         self._bytes -= size
         self._room.unpark_all()
         return frames
@@ -95,33 +99,18 @@ class Inbox:
     def finish(self, reason: str) -> None:
         """Tells the owner that nothing more comes; the first reason counts."""
         self.reason = self.reason or reason
-        self._sender.close()
+        self._come.unpark_all()
 
     def leave(self) -> None:
         """Tells the reader that nobody listens any more."""
         self._left = True
+        self._waiting.clear()
+        self._bytes = 0
         self._room.unpark_all()
-        self._receiver.close()
 
-
-@define
-class Pace:
-    """Whether a feed is so brisk that it costs less to let its frames gather before the next read.
-
-    Attributes:
-        resting: rest before the next read.
-    """
-
-    resting: bool = False
-    _soon: int = 0
-
-    def waited(self, seconds: float) -> None:
-        """A read waited so long for its bytes."""
-        self._soon = self._soon + 1 if seconds < BRISK else 0
-
-    def brought(self, frames: int) -> None:
-        """A read brought so many frames: one or two at a time, one upon the other, begin a rest."""
-        self.resting = frames >= WORTH if self.resting else self._soon > WORTH and 0 < frames < WORTH
+    @property
+    def _full(self) -> bool:
+        return len(self._waiting) >= _BATCHES or self._bytes > _BYTES
 
 
 class FrameStream(trio.abc.Stream):
@@ -247,7 +236,7 @@ class FrameStream(trio.abc.Stream):
 
     async def _read(self) -> bytes | bytearray:
         if self._rest and self._pace.resting and not self._left:
-            await trio.sleep(self._rest)
+            await nap(self._rest)
         self.listening_since = asked = trio.current_time()
         try:
             chunk = await self._stream.receive_some(_READ)

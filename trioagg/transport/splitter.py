@@ -1,14 +1,20 @@
 """A WebSocket server's bytes, sorted without I/O: plain text frames to one side, everything else to the other.
 
 A plain text frame is a whole message that needs no protocol: text, unfragmented, unmasked, without extensions, of a
-bearable size. Cutting it out costs a third of a microsecond.
+bearable size, and of two bytes at least, so that four bytes can be looked at at once. Cutting it out costs a sixth of a
+microsecond.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 
 _PLAIN_TEXT = 0x81
+_SMALLEST = 2
+_SHORT, _LONGER, _LONGEST = 0x8100, 0x817E, 0x817F
+"""The first two bytes of a plain text frame: with its size, or where that is spelled in the next two, or eight."""
+_HEAD = struct.Struct(">HH")
 _CLOSE = 0x8
 _CONTROL = 0x8
 _LARGEST_HEAD = 64 * 1024
@@ -23,19 +29,19 @@ def split(data: bytes, at: int, max_size: int) -> tuple[list[bytes], int]:
         their payloads, and where the first thing begins that is no such frame.
     """
     payloads: list[bytes] = []
-    add = payloads.append
+    add, head = payloads.append, _HEAD.unpack_from
     end = len(data)
     try:
-        while data[at] == _PLAIN_TEXT:
-            size = data[at + 1]
-            if size < 126:
-                start = at + 2
-            elif size == 126:
+        while True:
+            kind, size = head(data, at)
+            if kind == _LONGER:
                 start = at + 4
-                size = data[at + 2] << 8 | data[at + 3]
                 if size < 126:
                     break
-            elif size == 127:
+            elif _SHORT + _SMALLEST <= kind < _LONGER:
+                start = at + 2
+                size = kind - _SHORT
+            elif kind == _LONGEST:
                 start = at + 10
                 size = int.from_bytes(data[at + 2 : start])
                 if size < 65536:
@@ -47,7 +53,7 @@ def split(data: bytes, at: int, max_size: int) -> tuple[list[bytes], int]:
                 break
             add(data[start:stop])
             at = stop
-    except IndexError:  # the data ends within a header
+    except struct.error:  # fewer bytes are left than any such frame has
         pass
     return payloads, at
 
@@ -177,7 +183,7 @@ class Splitter:
         if not (_is_legal(first, second, in_message=self._in_message) and _is_minimal(*measure)):
             return self._let_all_pass()
         header, size = measure
-        if first == _PLAIN_TEXT and size <= self._max_size:
+        if first == _PLAIN_TEXT and _SMALLEST <= size <= self._max_size:
             return self._hold(header + size)
         return self._let_pass(first, header + size)
 
