@@ -8,7 +8,7 @@ from bench import peers
 from bench.cases import Bench, Case
 from bench.report import Aim, Rounds, Section, micros, paced, ratio
 
-RATES = {1_000: 10.0, 10_000: 5.0}
+RATES = {1_000: 10.0, 10_000: 10.0}
 """Messages a second, and for how long at full size."""
 FULL = 400_000
 """Messages at full speed that make full size."""
