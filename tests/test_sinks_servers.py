@@ -275,16 +275,17 @@ async def test_a_server_that_is_away_for_a_while(server: Server, tmp_path: Path)
 
 async def test_a_stop_does_not_wait_for_a_silent_server(server: Server) -> None:
     """A write that another's lock holds up is left behind when it is cancelled; nothing of it is there."""
-    release = trio.Event()
+    held, release = trio.Event(), trio.Event()
 
     def hold() -> None:
+        trio.from_thread.run_sync(held.set)
         trio.from_thread.run(release.wait)
 
     opened = sinks.connect(server.url())
     async with opened as one, sinks.connect(server.url()) as two, trio.open_nursery() as nursery:
         first, second = begun(one), begun(two)
         nursery.start_soon(one.write, events(trades(1)), between(first, trades(1), hold))
-        await trio.sleep(0.05)
+        await held.wait()
         with trio.move_on_after(0.1) as stop:
             await second.write(*trades(1))
         assert stop.cancelled_caught
