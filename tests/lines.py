@@ -13,6 +13,7 @@ from trioagg.errors import LinkError
 from trioagg.exchanges import Exchange, Feed, Fetch, Subscription, load
 from trioagg.model import Channel, Event, Record, Session, Ticker, Trade
 from trioagg.pipeline.flow import Outlet, flow
+from trioagg.pipeline.heap import Heap
 from trioagg.pipeline.intake import Intake
 from trioagg.pipeline.rest import Rest
 from trioagg.pipeline.stream import Stream
@@ -156,6 +157,7 @@ def stream_of(
         intake=Intake(Tally(), [inlet]),
         stamps=Stamps(lambda: round(trio.current_time() * SECOND)),
         questions=Questions(),
+        heap=Heap(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
@@ -37,6 +37,7 @@ SECOND = 10**9
 NOON = 1_772_452_800 * SECOND
 MEGABYTE = 10**6
 Told = tuple[float, str, str, str, str, str]
+Take = Callable[[MarketFeed, Nanos], Iterator[tuple[Nanos, list[bytes]]]]
 """When, what turned, the rule, exchange, symbol, channel."""
 
 
@@ -73,7 +74,7 @@ class Stage:
         """In the place of a TCP connection."""
         ours, theirs = trio.testing.memory_stream_pair()
         house = self.houses[host.partition(".")[0]]
-        if house.faults.refusing(house.clock.elapsed()):
+        if house.faults.refusing(house.age()):
             raise ConnectionRefusedError
         nursery.start_soon(server._client, {"": house}, cast(trio.SocketStream, theirs))
         return ours
@@ -81,7 +82,7 @@ class Stage:
     async def ask(self, request: httpx.Request) -> httpx.Response:
         """In the place of HTTP."""
         house = self.houses[request.url.host.partition(".")[0]]
-        if house.faults.refusing(house.clock.elapsed()):
+        if house.faults.refusing(house.age()):
             raise httpx.ConnectError("refused")
         query = dict(parse_qsl(request.url.query.decode(), keep_blank_values=True))
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -89,9 +90,12 @@ class Stage:
         answer = house.answer(asked)
         return httpx.Response(answer.status, headers=dict(answer.headers), content=answer.body)
 
-    def said(self, take: Callable[[MarketFeed, Nanos], list[bytes]]) -> Callable[[MarketFeed, Nanos], list[bytes]]:
+    def said(self, take: Take) -> Take:
         """What the exchanges say, but for what is muted."""
-        return lambda feed, wall: [one for one in take(feed, wall) if not (self.muted and self.muted in one)]
+        return lambda feed, wall: ((at, [one for one in due if self._loud(one)]) for at, due in take(feed, wall))
+
+    def _loud(self, frame: bytes) -> bool:
+        return not (self.muted and self.muted in frame)
 
     def open(self, find: Callable[..., Session | None]) -> Callable[[Dialect, str], Session | None]:
         """Connections to addresses that are not banned."""
@@ -169,6 +173,7 @@ async def play(
             _set(patch, stage, nursery)
             for house in stage.houses.values():
                 nursery.start_soon(house.run)
+                house.begin()
             if act:
                 nursery.start_soon(act, stage)
             await run(Job(settings, duration=seconds, now=stage.now))

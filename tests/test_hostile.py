@@ -15,10 +15,13 @@ from far_end import ask
 from hostile import CASES, HONEST, RATE, ROWS, Attack, play
 
 from trioagg.cli import main
+from trioagg.pipeline.heap import MOST
 from trioagg.simulator import SCALE, load
 from trioagg.simulator.market import Market
 from trioagg.store import database as opened
 from trioagg.store import open_gaps_of
+from trioagg.transport.frames import _BYTES as INBOX
+from trioagg.transport.websocket import MAX_SIZE
 
 TOGETHER = 8
 """Cases that play at the same time."""
@@ -111,7 +114,7 @@ def test_the_hostile_feed_bears_it_alone(name: str, attack: Attack) -> None:
 
     assert prices == list(case.prices)
     assert (frames > 0) == case.garbled
-    assert size < attack.tried * 128 * MEGABYTE or not frames
+    assert size <= MOST + attack.tried * (MAX_SIZE + INBOX), "and one read of each connection"
     assert attack.tried > 1 or not case.returns
     assert not case.ends or any(reason.startswith(case.ends) for reason in attack.reasons())
     assert attack.trapped == 0

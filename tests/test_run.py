@@ -128,23 +128,29 @@ def polled(file: Path) -> list[int]:
     return [row[0] for row in ask(file, "SELECT received FROM tickers WHERE timestamp IS NOT NULL ORDER BY 1")]
 
 
-def silence(file: Path) -> float:
-    """The longest time between two of them, in seconds."""
-    return max((b - a for a, b in pairwise(polled(file))), default=0) / 1e9
+def pauses(file: Path) -> list[float]:
+    """The times between two of them, in seconds."""
+    return [(b - a) / 1e9 for a, b in pairwise(polled(file))]
 
 
 async def test_a_rate_limit_silences_rest_alone(tmp_path: Path) -> None:
-    """No request comes within Retry-After; the stream never notices; then polling goes on."""
-    file = tmp_path / "a.db"
+    """No request comes within Retry-After; the stream never notices; then polling goes on, at one request a beat."""
+    file, beat = tmp_path / "a.db", 0.2
+
+    def goes_on() -> bool:
+        return made(file) and max(pauses(file), default=0) > 1 > max(pauses(file)[-4:])
+
     async with far_end(faults=["429,at=0.3,count=1,retry_after=1"]) as urls:
         with trio.fail_after(20):
-            outcome = await collected(Job(settings_for(urls, file)), lambda: made(file) and silence(file) > 1)
+            outcome = await collected(Job(settings_for(urls, file, interval=beat)), goes_on)
         statistics = urls.statistics
 
     assert balanced(outcome)
     assert statistics.requests[429] == 1 and statistics.impatient == 0
     assert statistics.connections == 1
-    assert silence(file) > 1
+    waits = pauses(file)
+    assert len(waits) <= (sum(waits) - max(waits)) / beat + 3, "each stretch begins with one, and one ends the silence"
+    assert statistics.requests[200] <= len(waits) + 3, "instruments, the first poll, one at the stop"
 
 
 async def test_an_outage_of_rest_is_outlived(tmp_path: Path) -> None:

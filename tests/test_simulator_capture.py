@@ -83,7 +83,7 @@ async def test_frames_go_to_those_who_want_them(recording: Path) -> None:
     sessions = [dialect.session(target) for target in ("/stream?streams=btcusdt@trade", "/ws/ethusdt@trade", "/ws")]
     feeds = [TapeFeed(session, tape) for session in sessions if session]
     await source.play(tape, rate=1e6)
-    first, second, third = ([frame.decode() for frame in feed.take(0)] for feed in feeds)
+    first, second, third = ([frame.decode() for _, frames in feed.take(0) for frame in frames] for feed in feeds)
     torn, weather = combined("btcusdt@trade", trade(3))[:60], combined("!weather@arr", '{"e":"weather"}')
     odd = combined("btcusdt@trade", trade(3, price="NaN"))
     known = [combined("btcusdt@trade", trade(number)) for number in (1, 2, 2, 6)]
@@ -112,7 +112,7 @@ def test_late_readers_fall_off_the_tape() -> None:
     feed = TapeFeed(session, tape)
     for number in range(WINDOW):
         tape.add("", b"%d" % number)
-    assert not feed.late(0) and feed.more(0) and feed.take(0)[0] == b"0"
+    assert not feed.late(0) and feed.more(0) and next(feed.take(0))[1][0] == b"0"
     for number in range(WINDOW):
         tape.add("", b"%d" % number)
     assert feed.late(0)

@@ -106,6 +106,13 @@ def test_refusals_are_counted_and_patience_is_checked() -> None:
     assert (asked.statistics.impatient, asked.statistics.faults) == (1, {"429": 1, "5xx": 2})
 
 
+def test_so_many_connections_are_refused_and_no_more() -> None:
+    """``count`` ends it, whenever they come."""
+    asked = faults("refuse,at=5,count=2")
+    assert [asked.refusing(at) for at in (4, 5, 600, 601)] == [False, True, True, False]
+    assert asked.statistics.faults == {"refuse": 2}
+
+
 def test_without_faults_frames_pass() -> None:
     """Nothing is changed outside a fault's time."""
     frames, out, statistics = told("skip,share=1,at=5", "garble,share=1,for=1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from trioagg.errors import SettingsError
 from trioagg.simulator import load
 from trioagg.simulator.faults import Faults, Statistics
+from trioagg.simulator.feeds import SLICE, TURN, MarketFeed
 from trioagg.simulator.house import House
 from trioagg.simulator.market import Market
 from trioagg.simulator.server import Urls, serve
@@ -359,6 +361,35 @@ async def test_skipped_trades_are_in_the_history() -> None:
         _, _, told = await get(urls.rest, f"/api/v3/historicalTrades?symbol=BTCUSDT&fromId={ids[0]}&limit=1000")
     assert missing and missing == {i for i in urls.statistics.lost["BTCUSDT"] if ids[0] < i < ids[-1]}
     assert missing <= {row["id"] for row in told}
+
+
+async def test_a_fault_strikes_the_frames_of_its_time() -> None:
+    """However late a busy machine sends them; the time begins when the fault is let go, and no stream stays behind."""
+    faults = ["skip,share=1,at=0.1,for=0.2"]
+    async with playing(faults=faults, held=True) as urls, raw(f"{urls.ws}/ws/btcusdt@trade") as stream:
+        await trades(stream, 1)
+        began = urls.begin()
+        time.sleep(0.4)  # noqa: ASYNC251  (the machine does something else)
+        source = Market(symbols=["BTC/USDT", "ETH/USDT"], rate=1000)
+        a, b, c, d, now = (source.before("BTC/USDT", began + ms * 10**6) for ms in (100, 105, 300, 305, 400))
+        seen = await trades(stream, now - d)
+        told, lost = urls.statistics.told["BTCUSDT"], urls.statistics.lost["BTCUSDT"]
+
+    assert set(range(b, c)) <= lost <= set(range(a, d))
+    assert contiguous(sorted({*seen, *lost})) and now - 1 <= told[1]
+
+
+def test_a_stream_that_was_held_up_comes_back_at_once() -> None:
+    """Half a second of market in one go, slice by slice; of a rate that is enough by itself, less."""
+    session = load("binance")(Market(symbols=["BTC/USDT"])).session("/ws/btcusdt@trade")
+    busy = load("binance")(Market(symbols=["BTC/USDT"], rate=1e6)).session("/ws/btcusdt@trade")
+    assert session and busy
+    feed, flood = MarketFeed(session, 0), MarketFeed(busy, 0)
+
+    told = list(feed.take(TURN))
+    assert [at for at, _ in told] == list(range(0, TURN, SLICE)) and sum(len(frames) for _, frames in told) == 25
+    assert not feed.more(TURN) and list(feed.take(TURN)) == []
+    assert len(list(flood.take(TURN))) == 1 and flood.more(TURN)
 
 
 async def test_a_recording_plays_whole(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

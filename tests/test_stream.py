@@ -12,7 +12,7 @@ from lines import Line, Lines, numbers, stream_of, trade
 
 from trioagg.errors import LinkError
 from trioagg.exchanges import Action, Exchange, Feed, Fetch, Heartbeat, Subscription, load
-from trioagg.model import Channel, Record
+from trioagg.model import Channel, Quarantined, Record
 from trioagg.pipeline.flow import Outlet
 from trioagg.pipeline.lead import Lead, Leg
 from trioagg.pipeline.stream import address
@@ -47,6 +47,34 @@ async def test_silence_ends_a_connection(
     line = Line([(5, trade(1)), (20, trade(2))])
 
     assert await lived(line, monkeypatch) == (50, "no data for 30 s", 2)
+
+
+async def test_who_brings_too_much_that_means_nothing_is_lost_alone(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is its successor within the minute, at its first such frame; who is well beside it goes on."""
+    monkeypatch.setattr("trioagg.pipeline.heap.MOST", 100)
+    garbage, well = [(at, b"x" * 60) for at in (1, 2, 7, 8)], [(at, trade(at)) for at in range(1, 10)]
+    lines = Lines([Line(garbage), Line(well), Line(garbage)])
+    monkeypatch.setattr("trioagg.transport.websocket.connect", lines.connect)
+    outlets: list[Outlet[Record]] = []
+    stream, ends = stream_of(outlets), list[float]()
+
+    async def live() -> None:
+        with pytest.RaisesGroup(LinkError, flatten_subgroups=True):
+            await stream.live(Leg(Lead(stream.intake)))
+        ends.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(live)
+        await trio.sleep(5)
+        nursery.start_soon(live)
+    records = outlets[0].take_waiting()
+
+    assert ends == [2, 7, 39] and numbers(records) == list(range(1, 10))
+    assert sum(isinstance(record, Quarantined) for record in records) == 3
 
 
 async def test_what_is_no_event_is_no_sign_of_life(

@@ -14,6 +14,7 @@ from trioagg.exchanges import Board, Exchange, Feed, Fetch, Subscription, load
 from trioagg.model import Channel, Instrument
 from trioagg.pipeline.clocks import Clock
 from trioagg.pipeline.connections import Connections
+from trioagg.pipeline.heap import Heap
 from trioagg.pipeline.listing import Listing
 from trioagg.pipeline.poll import poll
 from trioagg.pipeline.repair import Repair
@@ -79,6 +80,7 @@ class Feeds:
         settings: what is wanted by now.
         hint: what to add to a failure's line: a way out, the first time.
         questions: about silent streams.
+        heap: of what means nothing.
     """
 
     adapter: type[Exchange]
@@ -87,6 +89,7 @@ class Feeds:
     place: Place
     hint: Callable[[], Mapping[str, str]]
     questions: Questions = field(factory=Questions)
+    heap: Heap = field(factory=Heap)
     _listed: Sequence[Instrument] | None = field(default=None, init=False)
     _board: Board = field(factory=dict, init=False)
     _changed: trio.Event = field(factory=trio.Event, init=False)
@@ -226,6 +229,7 @@ class Feeds:
             intake=self.place.producing.intake,
             stamps=self.place.stamps,
             questions=self.questions,
+            heap=self.heap,
         )
 
     def _attempts(self) -> Attempts:

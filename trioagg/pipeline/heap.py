@@ -1,4 +1,4 @@
-"""How much of what a connection brings means nothing: quarantine keeps it whole, so there must be an end to it."""
+"""How much of what an exchange brings means nothing: quarantine keeps it whole, so there must be an end to it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ MOST = 64 * 2**20
 
 @define
 class Heap:
-    """What one connection brought lately."""
+    """What all connections of one exchange brought lately, those that are gone too."""
 
     _since: float = -math.inf
-    _before: int = 0
+    _size: int = 0
 
-    def grown(self, total: int, now: float) -> None:
-        """So many bytes could not be understood until now.
+    def add(self, size: int, now: float) -> None:
+        """One of them brought so many bytes that could not be understood.
 
         Raises:
-            LinkError: too many of them within a minute: the connection is given up, and the next one waits its turn.
+            LinkError: too many in all within a minute: the connection that brought these is given up, and no other.
         """
         if now >= self._since + MINUTE:
-            self._since, self._before = now, total
-        elif total - self._before > MOST:
+            self._since, self._size = now, 0
+        self._size += size
+        if self._size > MOST:
             raise LinkError(f"more than {MOST >> 20} MB within a minute could not be understood")

@@ -42,6 +42,7 @@ class Stream:
         stall_timeout: seconds without an event before the connection, or one stream of it, is doubted.
         intake: the door for a connection that runs alone.
         questions: about silent streams; shared by all connections of the exchange.
+        heap: of what means nothing; shared in the same way.
     """
 
     adapter: type[Exchange]
@@ -53,6 +54,7 @@ class Stream:
     intake: Intake
     stamps: Stamps
     questions: Questions
+    heap: Heap
 
     async def live(self, leg: Leg) -> None:
         """One connection from its first step to its end.
@@ -165,17 +167,23 @@ class _Connection:
 
     async def read(self, socket: websocket.Socket) -> None:
         """Take frames until the link fails."""
-        heap = Heap()
         while True:
             frames = await socket.receive()
             intake = await self.leg.turn(self.stream.stamps, frames.at)
+            before = self._rubbish
             events, actions = intake.frames(self.adapter, self.url, frames)
+            grown = self._rubbish - before
             if events:
                 self.leg.hear(events)
             self.act(actions)
             if self.leg.intake.full:
                 await self._held_up()
-            heap.grown(self.stream.intake.rubbish.get(self.adapter.name, 0), trio.current_time())
+            if grown:
+                self.stream.heap.add(grown, trio.current_time())
+
+    @property
+    def _rubbish(self) -> int:
+        return self.stream.intake.rubbish.get(self.adapter.name, 0)
 
     async def _held_up(self) -> None:
         """Wait for the stores; the exchange, which waits for us meanwhile, is not to blame for its silence."""

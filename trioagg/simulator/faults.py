@@ -1,7 +1,8 @@
 """What the built-in exchange does wrong, on request. Pure: the time comes as an argument, chance from the seed.
 
 A specification is a kind and its settings, ``cut,at=5`` or ``skip,share=0.01``. ``at`` and ``for`` are seconds: from
-when on and how long; without them a fault is always there. Faults may be combined.
+when on and how long; without them a fault is always there. What befalls single frames goes by when they were due.
+Faults may be combined.
 
 - ``cut,at=5`` or ``cut,every=10``: WebSockets end; ``how=drop`` without a close frame (the default), ``how=reset`` with
   a TCP reset, ``how=close`` with a close frame; ``oldest=1``: only so many, those that are open the longest.
@@ -16,7 +17,7 @@ when on and how long; without them a fault is always there. Faults may be combin
 - ``skip,share=0.01``: this share of frames is never sent; REST still has the trades. ``repeat``: comes twice.
   ``reorder``: this share of trades comes after the symbol's next one.
 - ``slow,rate=2000``: no WebSocket gets more bytes per second.
-- ``refuse,at=10,for=5``: new TCP connections are reset.
+- ``refuse,at=10,for=5``: new TCP connections are reset; ``count=3``: only so many.
 - ``429,at=5,count=1,retry_after=3``: REST refuses ``count`` requests, or all of them ``for`` some time; one where
   neither is given. Any such status: ``418``, ``503``, ``5xx`` (which is 503).
 - ``never-ack``: subscriptions work, but are not acknowledged.
@@ -47,7 +48,7 @@ KINDS = {
     "huge": ("at", "every", "size"),
     **dict.fromkeys(DISTORTIONS, (*_TIMES, "share")),
     "slow": (*_TIMES, "rate"),
-    "refuse": _TIMES,
+    "refuse": (*_TIMES, "count"),
     **dict.fromkeys(("403", "418", "429", "503", "5xx"), (*_TIMES, "count", "retry_after")),
     "never-ack": _TIMES,
 }
@@ -68,7 +69,7 @@ class Fault:
         lasting: how long from ``at`` (from each ``every``); infinite where not given.
         rate: bytes per second.
         oldest: WebSockets to end, None for all.
-        count: requests to refuse, None for no limit.
+        count: requests or connections to refuse, None for no limit.
         retry_after: seconds to announce.
         size: megabytes.
     """
@@ -123,7 +124,7 @@ def parse(spec: str) -> Fault:
         raise SettingsError(f"fault {spec!r}: {kind} needs {' or '.join(_NEEDS[kind])}=…")
     how = pairs.pop("how", "drop")
     values = {name: _value(spec, name, word) for name, word in pairs.items()}
-    if "count" in allowed and not pairs.keys() & {"count", "for"}:
+    if "retry_after" in allowed and not pairs.keys() & {"count", "for"}:
         values["count"] = 1.0
     if "for" in values:
         values["lasting"] = values.pop("for")
@@ -217,17 +218,20 @@ class Faults:
 
     def refusing(self, elapsed: float) -> bool:
         """Whether new connections are reset; counts."""
-        return self._struck("refuse", elapsed)
+        return self._striking("refuse".__eq__, elapsed) is not None
 
     def silent(self, elapsed: float) -> bool:
         """Whether acknowledgements are withheld; counts."""
-        return self._struck("never-ack", elapsed)
+        return self._striking("never-ack".__eq__, elapsed) is not None
 
-    def _struck(self, kind: str, elapsed: float) -> bool:
-        struck = next(self._active(kind, elapsed), None) is not None
-        if struck:
-            self.statistics.faults[kind] += 1
-        return struck
+    def _striking(self, kind: Callable[[str], bool], elapsed: float) -> Fault | None:
+        """The first of a kind that has not struck often enough; counts."""
+        for index, fault in enumerate(self.all):
+            if kind(fault.kind) and fault.active(elapsed) and self._done[index] < (fault.count or math.inf):
+                self._done[index] += 1
+                self.statistics.faults[fault.kind] += 1
+                return fault
+        return None
 
     def stalled(self, elapsed: float, opened: float) -> bool:
         """Whether a connection opened at ``opened`` carries no data."""
@@ -252,13 +256,11 @@ class Faults:
         if elapsed < self._patience:
             self.statistics.impatient += 1
             return 429, self._patience - elapsed
-        for index, fault in enumerate(self.all):
-            if fault.kind[0].isdigit() and fault.active(elapsed) and self._done[index] < (fault.count or math.inf):
-                self._done[index] += 1
-                self.statistics.faults[fault.kind] += 1
-                self._patience = elapsed + (fault.retry_after or 0)
-                return 503 if fault.kind == "5xx" else int(fault.kind), fault.retry_after
-        return None
+        fault = self._striking(lambda kind: kind[0].isdigit(), elapsed)
+        if fault is None:
+            return None
+        self._patience = elapsed + (fault.retry_after or 0)
+        return 503 if fault.kind == "5xx" else int(fault.kind), fault.retry_after
 
     def chance(self, fault: Fault, frame: bytes) -> bool:
         """Whether a frame is one of the fault's share: the same frames in every run with the same seed."""

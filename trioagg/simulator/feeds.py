@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Protocol
 
 from trioagg.model import Nanos
@@ -11,17 +12,20 @@ from trioagg.simulator import Session
 BEHIND = 30.0
 """Seconds that a client may be late before it is disconnected."""
 SLICE = 5_000_000
-"""Nanoseconds of market that are told at once."""
+"""Nanoseconds of market within which streams take turns."""
+TURN = 100 * SLICE
+"""Nanoseconds of market that are told at once: a busy machine comes by too seldom for a slice each time."""
+MANY = 2_000
+"""Frames that are enough at once."""
 WINDOW = 100_000
 """Frames of a recording that are kept for clients that are late."""
-_PIECE = 2_000  # frames of a recording at once
 
 
 class Feed(Protocol):
     """The frames of one connection, in order."""
 
-    def take(self, wall: Nanos) -> list[bytes]:
-        """The next frames, not all of them if there are very many."""
+    def take(self, wall: Nanos) -> Iterator[tuple[Nanos, list[bytes]]]:
+        """The next frames, not all of them if there are very many, by when they were due."""
         ...
 
     def skip(self, wall: Nanos) -> None:
@@ -42,10 +46,14 @@ class MarketFeed:
     def __init__(self, session: Session, wall: Nanos) -> None:
         self._session, self._cursor = session, wall
 
-    def take(self, wall: Nanos) -> list[bytes]:
-        """The frames of the next few milliseconds."""
-        start, self._cursor = self._cursor, min(wall, self._cursor + SLICE)
-        return self._session.frames(start, self._cursor)
+    def take(self, wall: Nanos) -> Iterator[tuple[Nanos, list[bytes]]]:
+        """The frames of the next slices."""
+        end, count = min(wall, self._cursor + TURN), 0
+        while self._cursor < end and count < MANY:
+            start, self._cursor = self._cursor, min(end, self._cursor + SLICE)
+            frames = self._session.frames(start, self._cursor)
+            count += len(frames)
+            yield start, frames
 
     def skip(self, wall: Nanos) -> None:
         """Go on from now."""
@@ -80,7 +88,7 @@ class Tape:
     def piece(self, first: int) -> list[tuple[str, bytes]]:
         """Some frames from number ``first`` on."""
         frames, skip = self._frames, first - self.start
-        return [frames[index] for index in range(skip, min(len(frames), skip + _PIECE))]
+        return [frames[index] for index in range(skip, min(len(frames), skip + MANY))]
 
 
 class TapeFeed:
@@ -89,12 +97,12 @@ class TapeFeed:
     def __init__(self, session: Session, tape: Tape) -> None:
         self._session, self._tape, self._next = session, tape, tape.end
 
-    def take(self, wall: Nanos) -> list[bytes]:
-        """The next frames that the session wants."""
+    def take(self, wall: Nanos) -> Iterator[tuple[Nanos, list[bytes]]]:
+        """The next frames that the session wants, due now."""
         piece = self._tape.piece(self._next)
         self._next += len(piece)
         played = (self._session.played(stream, data) for stream, data in piece)
-        return [frame for frame in played if frame is not None]
+        yield wall, [frame for frame in played if frame is not None]
 
     def skip(self, wall: Nanos) -> None:
         """Go on with what is played next."""

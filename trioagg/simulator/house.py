@@ -81,13 +81,25 @@ class House:
     statistics: Statistics
     deck: Deck | None = None
     clock: Clock = field(factory=Clock)
+    _since: float = field(default=math.inf, init=False)
+    _begun: trio.Event = field(factory=trio.Event, init=False)
     connections: list[Connected] = field(factory=list)
     awaited: trio.Event = field(factory=trio.Event)
+
+    def begin(self) -> Nanos:
+        """Let the times of the faults count from now; until then they stand at 0."""
+        self._begun.set()
+        self._since = now = self.clock.now()
+        return now
+
+    def age(self, at: Nanos | None = None) -> float:
+        """Seconds of the faults' time at a moment, or by now."""
+        return max(0.0, ((self.clock.now() if at is None else at) - self._since) / 1e9)
 
     def answer(self, request: Request) -> Answer:
         """Answer a REST request, or refuse it if a fault says so."""
         now = self.clock.now()
-        refused = self.faults.status(self.clock.elapsed())
+        refused = self.faults.status(self.age())
         answer = self.dialect.refusal(*refused, now) if refused else self.dialect.answer(request, now)
         self.statistics.requests[answer.status] += 1
         return answer
@@ -98,17 +110,18 @@ class House:
 
     def pace(self) -> float:
         """Bytes per second that each connection may get."""
-        return self.faults.pace(self.clock.elapsed())
+        return self.faults.pace(self.age())
 
     def cut_off(self) -> float:
         """Seconds until anything gets through again."""
-        return self.faults.cut_off(self.clock.elapsed())
+        return self.faults.cut_off(self.age())
 
     async def run(self) -> None:
         """Play the recording once somebody listens, and end connections whenever a fault says so."""
         async with trio.open_nursery() as nursery:
             if self.deck:
                 nursery.start_soon(self._play, self.deck)
+            await self._begun.wait()
             for fault in self.faults.all:
                 if fault.kind in STRIKING:
                     nursery.start_soon(self._repeat, fault)
@@ -119,15 +132,14 @@ class House:
         await deck.recording.play(deck.tape, deck.rate)
 
     async def _repeat(self, fault: Fault) -> None:
-        at = fault.next(self.clock.elapsed())
+        at = fault.next(self.age())
         while at is not None:
-            await trio.sleep_until(self.clock.started + at)
+            await trio.sleep(max(0.0, at - self.age()))
             await self._strike(fault)
-            at = fault.next(max(self.clock.elapsed(), at) + MOMENT)
+            at = fault.next(max(self.age(), at) + MOMENT)
 
     async def _strike(self, fault: Fault) -> None:
         struck = self.connections[: None if fault.oldest is None else math.ceil(fault.oldest)]
-        self.statistics.faults[fault.kind] += len(struck)
         match fault.kind:
             case "shutdown":
                 await self._each(connection.announce for connection in struck)
@@ -137,6 +149,7 @@ class House:
                 await self._each(partial(connection.swell, round(fault.size * MEGABYTE)) for connection in struck)
             case "cut":
                 await self._each(partial(connection.end, fault.how) for connection in struck)
+        self.statistics.faults[fault.kind] += len(struck)
 
     async def _each(self, acts: Iterable[Callable[[], Awaitable[None]]]) -> None:
         async with trio.open_nursery() as nursery:

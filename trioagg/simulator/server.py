@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import h11
@@ -10,6 +10,7 @@ import trio
 from attrs import evolve, frozen
 
 from trioagg.errors import SettingsError
+from trioagg.model import Nanos
 from trioagg.simulator import Answer, Request, Source, http, load, nearest, websocket
 from trioagg.simulator.faults import Faults, Statistics
 from trioagg.simulator.feeds import Tape
@@ -25,11 +26,16 @@ RATE, FASTEST = 100.0, 1e9
 
 @frozen
 class Urls:
-    """Where an exchange is, and what it did so far."""
+    """Where an exchange is, and what it did so far.
+
+    Attributes:
+        begin: lets the times of faults that are ``held`` count from now, nanoseconds UTC.
+    """
 
     rest: str
     ws: str
     statistics: Statistics
+    begin: Callable[[], Nanos]
 
 
 Started = Mapping[str, Urls]
@@ -43,6 +49,7 @@ async def serve(
     rate: float | None = None,
     seed: int = 0,
     faults: Sequence[str] = (),
+    held: bool = False,
     capture: str | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -57,6 +64,7 @@ async def serve(
         rate: messages per second of each exchange in all; 100 if None, or a capture's own pace.
         seed: what the market and the faults follow from.
         faults: specifications, see ``faults``.
+        held: whether the times of faults stand at 0 until ``Urls.begin``.
         capture: a recording to play instead of a made-up market.
         port: 0 for any that is free.
 
@@ -70,12 +78,14 @@ async def serve(
     listeners = await trio.open_tcp_listeners(port, host=host)
     address = listeners[0].socket.getsockname()
     urls = {
-        name: _urls(f"{_host(host)}:{address[1]}{f'/{name}' if len(houses) > 1 else ''}", house.statistics)
+        name: _urls(f"{_host(host)}:{address[1]}{f'/{name}' if len(houses) > 1 else ''}", house)
         for name, house in houses.items()
     }
     async with trio.open_nursery() as nursery:
         for house in houses.values():
             nursery.start_soon(house.run)
+            if not held:
+                house.begin()
         nursery.start_soon(trio.serve_listeners, partial(_client, houses), listeners)
         task_status.started(urls)
 
@@ -89,8 +99,8 @@ def _check(exchanges: Sequence[str], symbols: Sequence[str]) -> None:
             raise SettingsError(f"symbol {symbol!r} is none that {', '.join(exchanges)} lists; {nearest(symbol, good)}")
 
 
-def _urls(place: str, statistics: Statistics) -> Urls:
-    return Urls(f"http://{place}", f"ws://{place}", statistics)
+def _urls(place: str, house: House) -> Urls:
+    return Urls(f"http://{place}", f"ws://{place}", house.statistics, house.begin)
 
 
 def _host(host: str) -> str:
@@ -117,7 +127,7 @@ async def _house(
 async def _client(houses: Mapping[str, House], stream: trio.SocketStream) -> None:
     """One TCP connection. Whatever its client does wrong ends it, and nothing else."""
     first = next(iter(houses.values()))
-    if first.faults.refusing(first.clock.elapsed()):
+    if first.faults.refusing(first.age()):
         return await reset(stream)
     async with stream:
         await trio.sleep(max(house.cut_off() for house in houses.values()))

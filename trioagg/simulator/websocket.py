@@ -13,6 +13,7 @@ from contextlib import suppress
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
+from trioagg.model import Nanos
 from trioagg.simulator import Hangup, Session
 from trioagg.simulator.distortion import Distortion
 from trioagg.simulator.house import House
@@ -55,7 +56,7 @@ class Connection:
         self, house: House, *, stream: trio.abc.Stream, line: Line, socket: WebSocketConnection, session: Session
     ) -> None:
         self._house, self._stream, self._line, self._socket, self._session = house, stream, line, socket, session
-        self._opened = house.clock.elapsed()
+        self._opened = house.age()
         self._feed = house.feed(session)
         self._distortion = Distortion(house.faults, lambda: session.unknown(house.clock.now()))
         self._scope = trio.CancelScope()
@@ -138,7 +139,7 @@ class Connection:
         house.statistics.subscribed += 1
         replies = self._session.received(message, house.clock.now())
         self._heed()
-        return () if house.faults.silent(house.clock.elapsed()) else replies
+        return () if house.faults.silent(house.age()) else replies
 
     def _heed(self) -> None:
         if self._session.subscribed:
@@ -156,20 +157,23 @@ class Connection:
 
     async def _forward(self) -> bool:
         """Send the next frames; whether there were any."""
-        house, elapsed, now = self._house, self._house.clock.elapsed(), self._house.clock.now()
-        if house.faults.stalled(elapsed, self._opened):
+        house, now = self._house, self._house.clock.now()
+        if house.faults.stalled(house.age(), self._opened):
             self._feed.skip(now)
             return False
         if self._feed.late(now):
             house.statistics.behind += 1
             raise Hangup(1008, "reads too slowly")
-        due = self._feed.take(now)
-        for frame in due[:1] + due[-1:]:
-            house.faults.come_to(frame)
-        frames = self._distortion.apply(due, elapsed)
+        frames = [frame for at, due in self._feed.take(now) for frame in self._told(at, due)]
         await self._put(frames)
         house.statistics.sent += len(frames)
         return bool(frames)
+
+    def _told(self, at: Nanos, due: list[bytes]) -> list[bytes]:
+        """What is sent of the frames of a moment: a fault strikes those that it should, however late they are sent."""
+        for frame in due[:1] + due[-1:]:
+            self._house.faults.come_to(frame)
+        return self._distortion.apply(due, self._house.age(at))
 
     async def _put(self, frames: Sequence[bytes]) -> None:
         """Send frames while holding the lock; none after a close frame."""
