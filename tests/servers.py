@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, suppress
 from typing import Any, NoReturn, Protocol
 
 import psycopg
@@ -119,7 +119,8 @@ class Mariadb:
         query = f"SELECT id FROM information_schema.processlist WHERE db = '{self.name}' AND id <> CONNECTION_ID()"
         there = self.ask(query)
         for (number,) in there:
-            self.ask(f"KILL {number}")
+            with suppress(pymysql.err.OperationalError):  # it may have ended by itself
+                self.ask(f"KILL {number}")
         return len(there)
 
     def exact(self, name: str) -> str:
