@@ -105,7 +105,7 @@ class Writer:
         with reading(db.path):
             self._tables = _Tables.of(db)
         self._batches = Batches(self._tables)
-        db.set_wal_hook(self._committed)
+        db.set_wal_hook(self._grown)
 
     @classmethod
     def open(cls, path: Path | str, patience: float = 1.0) -> Writer:
@@ -180,7 +180,7 @@ class Writer:
         self.fold(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._db.close()
 
-    def _committed(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+    def _grown(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self.log = pages
         if pages >= LONG:
             self.fold()
