@@ -6,11 +6,12 @@ import json
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -262,12 +263,15 @@ def test_a_signal_while_starting_is_a_clean_stop() -> None:
 
 
 def wait_for_rows(database: Path, count: int) -> None:
-    """Read beside the writer until so many trades are there, for half a minute at most."""
+    """Read beside the writer, with Python's own SQLite, until so many trades are there, for half a minute at most."""
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        time.sleep(0.1)
-        if ask(database, "SELECT count(*) FROM trades")[0][0] >= count:
-            return
+    with closing(sqlite3.connect(database)) as db:
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            ((there,),) = db.execute("SELECT count(*) FROM trades")
+            if there >= count:
+                assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                return
     raise TimeoutError(f"{count} trades never came")
 
 
