@@ -130,9 +130,10 @@ def test_kinds_do_not_count_each_other(writer: Writer, path: Path) -> None:
 @arriving
 def test_a_writer_forgets_old_instants(writer: Writer, kind: str, make: Make) -> None:
     """What a writer keeps in mind of instants is bounded, and so old that it tells nothing any more."""
-    writer.write([make(received=n) for n in range(REMEMBERED + 1)])
+    writer.write([make(received=n) for n in range(2 * REMEMBERED)])
     assert writer.write([make("7", received=0)]) == Counts(0, 1, 0)
-    assert writer.write([make("7", received=REMEMBERED)]) == Counts(1, 0, 0)
+    assert writer.write([make("7", received=REMEMBERED)]) == Counts(0, 1, 0)
+    assert writer.write([make("7", received=2 * REMEMBERED - 1)]) == Counts(1, 0, 0)
 
 
 def test_what_was_refused_is_not_counted(writer: Writer, path: Path) -> None:

@@ -172,7 +172,7 @@ class Batches:
             known = self._moments[kind]
             known.update(moments)
             if len(known) > REMEMBERED:
-                self._moments[kind] = dict(islice(known.items(), REMEMBERED // 2, None))
+                self._moments[kind] = dict(islice(known.items(), len(known) - REMEMBERED // 2, None))
 
 
 def _owned(rows: list[Cells], owners: Mapping[object, str]) -> dict[str, list[Cells]]:
