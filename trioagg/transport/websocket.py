@@ -59,7 +59,7 @@ class Timing:
     close: float = 2
     ping_every: float = 20
     ping_timeout: float = 20
-    rest: float = 0.002
+    rest: float = 0.003
 
 
 TIMING = Timing()
