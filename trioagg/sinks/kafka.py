@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -27,6 +26,7 @@ from trioagg.sinks._address import option, options
 from trioagg.sinks._brokers import Access, Murmur, brokers, client
 from trioagg.sinks._threaded import Threaded, threaded
 from trioagg.store import Counts, Row, Texts, encodable, instrument
+from trioagg.store.cells import newest
 
 log = structlog.get_logger(__name__)
 
@@ -220,8 +220,7 @@ class KafkaDriver:
         raise SinkError(reason)
 
     def _forget(self) -> None:
-        if len(self._delivered) > REMEMBERED:
-            self._delivered = dict(islice(self._delivered.items(), len(self._delivered) - REMEMBERED // 2, None))
+        self._delivered = newest(self._delivered, REMEMBERED)
 
 
 def connect(url: str) -> AbstractAsyncContextManager[Threaded]:

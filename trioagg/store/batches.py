@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
 from typing import Protocol
 
 from attrs import define, field, frozen
@@ -14,7 +13,7 @@ from attrs import define, field, frozen
 from trioagg.integrity.ledger import Ask, Entries, Known
 from trioagg.model import Event, Nanos
 from trioagg.store.alive import Lives, alive
-from trioagg.store.cells import Beside, Cells, Instant, Market, Moments, beside, numbered
+from trioagg.store.cells import Beside, Cells, Instant, Market, Moments, beside, newest, numbered
 from trioagg.store.kinds import KINDS, Kind, parted
 
 REMEMBERED = 4_096
@@ -171,8 +170,7 @@ class Batches:
         for kind, moments in met.items():
             known = self._moments[kind]
             known.update(moments)
-            if len(known) > REMEMBERED:
-                self._moments[kind] = dict(islice(known.items(), len(known) - REMEMBERED // 2, None))
+            self._moments[kind] = newest(known, REMEMBERED)
 
 
 def _owned(rows: list[Cells], owners: Mapping[object, str]) -> dict[str, list[Cells]]:

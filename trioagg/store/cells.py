@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
@@ -39,6 +39,9 @@ Market = tuple[str, str]
 
 Ids = Mapping[Market, object]
 """What stands for a market in its rows."""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 Cells = tuple[object, ...]
 Instant = Cells
@@ -234,6 +237,11 @@ def numbered(
         counted += [(*row, n) for n, row in enumerate(told, start)]
         moments[instant] = start + len(told)
     return counted, moments
+
+
+def newest(known: dict[K, V], most: int) -> dict[K, V]:
+    """What is remembered; once that is more than ``most``, the newest half of so many."""
+    return known if len(known) <= most else dict(islice(known.items(), len(known) - most // 2, None))
 
 
 def candle_rows(candles: Sequence[Candle], ids: Ids) -> list[Cells]:

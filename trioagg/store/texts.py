@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from attrs import define, field
 
 from trioagg.model import Event, Instrument, Nanos, Ordinal, Quarantined
-from trioagg.store.cells import Cells, Instant, instrument_row, numbered, quarantine_row
+from trioagg.store.cells import Cells, Instant, instrument_row, newest, numbered, quarantine_row
 from trioagg.store.kinds import COLUMNS, Kind, parted
 from trioagg.store.order import Row
 
@@ -79,8 +78,7 @@ class Texts:
         for kind, instants in met.items():
             recent = self._recent.setdefault(kind, {})
             recent.update(instants)
-            if len(recent) > REMEMBERED:
-                self._recent[kind] = dict(islice(recent.items(), len(recent) - REMEMBERED // 2, None))
+            self._recent[kind] = newest(recent, REMEMBERED)
 
     def _told(self, kind: Kind, events: Sequence[Any], met: Arrivals) -> Iterator[Told]:
         ids = {market: market for market in {(event.exchange, event.symbol) for event in events}}
